@@ -19,6 +19,11 @@ from hs_analysis.policy.model import Guard, Policy, Primary
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.results import Estimate
 
+NOT_RECOMMENDED = (
+    "WARNING: this policy is not recommended: keep what runs. `decision` in summary.json says why."
+)
+"""First words of every file of such a policy, and its first loss."""
+
 LOSSES_SUFFIX = "losses.json"
 """End of the name of the file that lists what a target does not say."""
 

@@ -12,6 +12,7 @@ from hs_analysis.export import aibrix, blanks, hpa, keda, kserve, kthena, ome, r
 from hs_analysis.export.aibrix import AIBRIX_SUFFIX, export_aibrix, lint_aibrix
 from hs_analysis.export.alerts import ALERTS_SUFFIX, export_alerts
 from hs_analysis.export.dynamo import DYNAMO_SUFFIX, export_dynamo, lint_planner
+from hs_analysis.export.grafana import DASHBOARD_SUFFIX, export_grafana, lint_dashboard
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
 from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_adapter, lint_hpa
 from hs_analysis.export.keda import KEDA_SUFFIX, export_keda, lint_scaled_object
@@ -20,6 +21,7 @@ from hs_analysis.export.kthena import KTHENA_SUFFIX, export_kthena, lint_kthena
 from hs_analysis.export.llmd import LLMD_SUFFIX, export_llmd, lint_llmd
 from hs_analysis.export.model import (
     LOSSES_SUFFIX,
+    NOT_RECOMMENDED,
     Export,
     ExportOptions,
     Loss,
@@ -32,11 +34,6 @@ from hs_analysis.export.rbg import RBG_SUFFIX, export_rbg, lint_rbg
 from hs_analysis.export.rules import RULES_SUFFIX, lint_rules
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import EXPORT_TARGETS
-
-NOT_RECOMMENDED = (
-    "WARNING: this policy is not recommended: keep what runs. `decision` in summary.json says why."
-)
-"""First line of every file of such a policy, and its first loss."""
 
 Lint = Callable[[Mapping[str, Any]], list[str]]
 """One document of a file → what is wrong with it, one sentence a problem."""
@@ -86,6 +83,7 @@ ROWS: tuple[ExportTarget, ...] = (
     ExportTarget("llmd", export_llmd, {**_RULES, LLMD_SUFFIX: lint_llmd}),
     ExportTarget("rbg", export_rbg, {**_RULES, RBG_SUFFIX: lint_rbg}),
     ExportTarget("ome", export_ome, {**_RULES, OME_SUFFIX: lint_policies, SERVICE_SUFFIX: lint_service}),
+    ExportTarget("grafana", export_grafana, {**_RULES, DASHBOARD_SUFFIX: lint_dashboard}),
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}
@@ -164,7 +162,8 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
         first.append(Loss("controller", "approximated", said))
     if first:
         lines = comment([loss.text for loss in first])
-        files = {name: lines + text for name, text in made.files.items()}
+        # JSON has no comments: a dashboard says it itself.
+        files = {name: text if name.endswith(".json") else lines + text for name, text in made.files.items()}
         made = Export(made.target, files, (*first, *made.losses))
     for name, text in made.files.items():
         problems = _problems(row, name, text)

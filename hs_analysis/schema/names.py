@@ -22,6 +22,7 @@ EXPORT_TARGETS = {
     "llmd": "llm-d's token-aware ScaledObjects with the measured prefill throughput",
     "rbg": "RoleBasedGroup: ScaledObjects on its scaling adapters, and a CoordinatedPolicy",
     "ome": "OME AutoscalerPolicies, and the patch of the InferenceService that uses them",
+    "grafana": "Grafana dashboard of the service, on the policy's own queries",
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 

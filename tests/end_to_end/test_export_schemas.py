@@ -49,6 +49,9 @@ def _schema_name(document: dict[str, Any]) -> str | None:
 def test_every_object_of_a_sample_passes_its_strict_schema(sample: Run, root: Path, target: str) -> None:
     """One object at least, no unknown field, and few lines above it."""
     checked = 0
+    for path in sorted((sample.folder / "exports" / target).glob("*.dashboard.json")):
+        jsonschema.validate(json.loads(path.read_text("utf-8")), _schema(root, "dashboard"))
+        checked += 1
     for path in sorted((sample.folder / "exports" / target).glob("*.yaml")):
         text = path.read_text("utf-8")
         for document in YAML(typ="safe", pure=True).load_all(text):

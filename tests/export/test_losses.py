@@ -5,6 +5,7 @@ import pytest
 from export.scenes import UTIL_PROMQL, full_policy
 
 from hs_analysis.export import NOT_RECOMMENDED, TARGETS, ExportOptions, export
+from hs_analysis.export.grafana import DASHBOARD_SUFFIX
 from hs_analysis.policy.model import Primary, Target
 from hs_analysis.schema.names import CONTROLLER_TITLES
 
@@ -63,9 +64,11 @@ def changed(value, path, target):
 
 
 def bodies(made):
-    """Return what the files say to a program: their lines without comments, and no losses."""
+    """Return what the files say to a program: their lines without comments, dashboards, and no losses."""
     texts = {name: text.splitlines() for name, text in made.files.items() if name.endswith(".yaml")}
-    return {name: [line for line in lines if not line.startswith("#")] for name, lines in texts.items()}
+    found = {name: [line for line in lines if not line.startswith("#")] for name, lines in texts.items()}
+    boards = {name: json.loads(text) for name, text in made.files.items() if name.endswith(DASHBOARD_SUFFIX)}
+    return found | boards
 
 
 POLICIES = {
@@ -132,7 +135,11 @@ def test_a_policy_that_is_not_recommended_says_so_first(target, mode):
     made = export(full_policy(mode=mode, recommended=False), target)
     for name, text in made.files.items():
         lines = text.splitlines()
-        if name.endswith(".json"):
+        if name.endswith(DASHBOARD_SUFFIX):
+            body = json.loads(text)
+            assert body["description"].startswith(NOT_RECOMMENDED)
+            assert body["panels"][0]["options"]["content"].startswith(NOT_RECOMMENDED)
+        elif name.endswith(".json"):
             assert json.loads(text)[0]["text"] == NOT_RECOMMENDED
         else:
             assert lines[0] == f"# {NOT_RECOMMENDED}"
