@@ -107,11 +107,12 @@ class AccessFlags:
         ),
     ] = None  # fmt: skip
     sigv4_service: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--sigv4-service", metavar="NAME", rich_help_panel=SERVER, help="Service that is signed for."
+            "--sigv4-service", metavar="NAME", rich_help_panel=SERVER, show_default=False,
+            help="Service that is signed for: aps, for CloudWatch monitoring, unless said.",
         ),
-    ] = "aps"
+    ] = None  # fmt: skip
     user: Annotated[
         str | None,
         typer.Option(
@@ -166,8 +167,8 @@ class AccessFlags:
         typer.Option("--insecure", rich_help_panel=SERVER, help="Do not check the server's certificate."),
     ] = False
 
-    def access(self) -> Access:
-        """Return who asks, with the credentials read from their files or the environment.
+    def access(self, backend: Backend) -> Access:
+        """Return who asks a kind of server, with the credentials read from their files or the environment.
 
         Raises
         ------
@@ -192,7 +193,7 @@ class AccessFlags:
             token=token,
             user=self.user,
             password=password,
-            proof=self._proof(),
+            proof=self._proof(backend),
             tenant=self.tenant,
             tenant_header=header_name(self.tenant_header),
             ca_file=path_text(self.ca_file),
@@ -201,12 +202,13 @@ class AccessFlags:
             insecure=self.insecure,
         )
 
-    def _proof(self) -> Proof | None:
+    def _proof(self, backend: Backend) -> Proof | None:
         from hs_analysis.collect.tokens import AwsSignature, TokenCommand
 
         if self.token_command is not None:
             return TokenCommand.of(self.token_command)
-        return AwsSignature(self.sigv4_region, self.sigv4_service) if self.sigv4_region else None
+        service = self.sigv4_service or backend.signed_as
+        return AwsSignature(self.sigv4_region, service) if self.sigv4_region else None
 
     def _token_word(self) -> str | None:
         """Return the shell word that gives the token when a command runs."""
@@ -406,7 +408,7 @@ def export_plan(
     from hs_analysis.pipeline.pull import offline_plan, write_plan
 
     known = _series(series) if series else None
-    plan = offline_plan(request, _now(), known, want, kind.longest_query_s)
+    plan = offline_plan(request, _now(), known, want, kind)
     lack = promtool_lacks(caller, plan.files) if tool == "promtool" else None
     if lack:
         raise UsageError(lack, where="--tool promtool", hint="leave it out: curl does")
@@ -465,11 +467,13 @@ def pull(
 
     want = _wanted(config)
     request = selection.request(bounds, want)
-    who = access.access()
-    timeout_s = seconds(timeout, "--timeout")
-
     from hs_analysis.collect.access import base_url
     from hs_analysis.collect.backends import backend_of
+
+    kind = backend_of(url, backend)
+    who = access.access(kind)
+    timeout_s = seconds(timeout, "--timeout")
+
     from hs_analysis.collect.fetch import ServerLimits
     from hs_analysis.collect.server import Pace, PrometheusServer
     from hs_analysis.pipeline.pull import pull as run_pull
@@ -477,9 +481,7 @@ def pull(
     progress = progress_listener(quiet=form.quiet, no_color=form.no_color, log=form.log)
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
-        server = PrometheusServer(
-            base_url(url), who, pace, progress.noted, timeout_s, backend_of(url, backend)
-        )
+        server = PrometheusServer(base_url(url), who, pace, progress.noted, timeout_s, kind)
         pulled = run_pull(
             server, out, request, ServerLimits(max_samples),
             now=_now(), progress=progress, want=want, force=replace,

@@ -71,9 +71,11 @@ def secret(text: str, origin: str) -> Secret:
 
 
 class Proof(Protocol):
-    """What lets in and is made anew when needed; ``hint`` says what to do when the server refuses it."""
+    """What lets in and is made anew when needed."""
 
-    hint: str
+    @property
+    def hint(self) -> str:
+        """What to do when the server refuses it."""
 
     def headers(self, method: str, url: str, body: bytes, sent: Mapping[str, str], /) -> dict[str, str]:
         """Return the headers for a request with the headers ``sent``."""

@@ -33,6 +33,10 @@ class Backend:
         Whether lists of series and names are read from the address only, never from a form.
     parameters
         Sent with each request.
+    most_series
+        An answer of so many series is cut, whether it says so or not.
+    signed_as
+        Service that an AWS signature is for.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Backend:
     lists_one_metric: bool = False
     lists_by_get: bool = False
     parameters: tuple[tuple[str, str], ...] = ()
+    most_series: int | None = None
+    signed_as: str = "aps"
 
 
 PROMETHEUS = Backend("prometheus")
@@ -50,6 +56,12 @@ BACKENDS = (
     PROMETHEUS,
     # Quotas are on bytes scanned and chunks read; a query over one ends with HTTP 422, and is halved.
     Backend("amp", r"aps-workspaces[.-][a-z0-9.-]+\.amazonaws\.com(\.cn)?"),
+    # CloudWatch answers 500 series with status 200 and looks through 24 h; an hour is kept for the edges. The
+    # service that is signed for is that of its other API: its pages on PromQL do not name one.
+    Backend(
+        "cloudwatch", r"monitoring\.[a-z0-9-]+\.amazonaws\.com(\.cn)?", longest_query_s=23 * HOUR_S,
+        longest_listing_s=23 * HOUR_S, most_series=500, signed_as="monitoring",
+    ),
     # Google reads match[] of lists in GET requests only.
     Backend("gmp", r"monitoring\.googleapis\.com", lists_by_get=True),
     # Azure Monitor answers a range of 48 h or more at steps of at least a minute, without a word; a list of

@@ -185,6 +185,9 @@ def _answers(part: QueryPart, server: PrometheusServer, write: Callable[[bytes],
         return body, range_answer(body, part.chunk.start, part.chunk.end, part.metric)
 
     body, answer = server.ask(part.api, parameters(part.api, part.match, part.chunk, part.step_s), read)
+    most = server.backend.most_series
+    if (most is not None and len(answer.keys) >= most) or any("truncated" in one for one in answer.warnings):
+        raise TooHeavyError(f"an answer of {len(answer.keys)} series, which is a part of them")
     if server.access.shows_in(body):
         raise QueryError("the answer quotes the credentials, so it was not kept", where=server.base)
     write(body.rstrip() + b"\n")

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.catalogue.rows import RECORDED_PREFIX
 from hs_analysis.collect.answers import kind_of, names_of, series_of, times_of, vector_of
+from hs_analysis.collect.backends import PROMETHEUS, Backend
 from hs_analysis.collect.plan import (
     MOST_SAMPLES,
     Api,
@@ -395,9 +396,9 @@ def shares(
     step_s: float | None,
     window: tuple[float, float],
     catalogue: Catalogue,
-    longest_s: float | None = None,
+    backend: Backend = PROMETHEUS,
 ) -> list[MetricShare]:
-    """Return every metric's shares, as ``how_to_ask`` says; ``longest_s`` is the longest query [s].
+    """Return every metric's shares, as ``how_to_ask`` says, within what the kind of server answers.
 
     A query is asked at the shortest interval of all: what it reads may change as often.
     """
@@ -407,9 +408,10 @@ def shares(
         measured = shortest if one.need.is_query else intervals_.get(one.need.metric)
         api, step, assumed = how_to_ask(one.need, measured, step_s)
         points = max(
-            (chunk.points for chunk in cut(api, *window, step, most_points(step, longest_s))), default=1
+            (chunk.points for chunk in cut(api, *window, step, most_points(step, backend.longest_query_s))),
+            default=1,
         )
-        most = max(1, MOST_SAMPLES // points)
+        most = max(1, min(MOST_SAMPLES // points, (backend.most_series or MOST_SAMPLES) - 1))
         parts = shares_of(one.need, one.selector, step, one.series, most, catalogue)
         result += [replace(part, api=api, assumed=assumed) for part in parts]
     return result

@@ -173,6 +173,13 @@ def _ends_s(found: Mapping[str, Any], asked_s: float) -> float | None:
     return None
 
 
+_ACTIONS = {
+    "aps": "aps:QueryMetrics, aps:GetSeries and aps:GetLabels",
+    "monitoring": "cloudwatch:GetMetricData and cloudwatch:ListMetrics",
+}
+"""Service that is signed for → what a role must allow."""
+
+
 @dataclass
 class AwsSignature:
     """Signs each request by AWS Signature Version 4, as Amazon Managed Service for Prometheus asks.
@@ -191,7 +198,11 @@ class AwsSignature:
     _keys: Any = field(default=None, init=False, repr=False)
     _given: dict[Secret, None] = field(default_factory=dict, init=False)
 
-    hint = "check region, clock and role: it needs aps:QueryMetrics, aps:GetSeries and aps:GetLabels"
+    @property
+    def hint(self) -> str:
+        """What to check when the server refuses it."""
+        needed = _ACTIONS.get(self.service, "")
+        return "check region, clock and role" + (f": it needs {needed}" if needed else "")
 
     def __post_init__(self) -> None:
         try:

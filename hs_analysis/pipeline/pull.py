@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hs_analysis.catalogue import Catalogue, can_be_asked, load_catalogue, with_user_rows
+from hs_analysis.collect.backends import PROMETHEUS, Backend
 from hs_analysis.collect.check import (
     LOST,
     PlanFinding,
@@ -136,7 +137,7 @@ def window_of(request: PlanRequest, now: float) -> tuple[float, float]:
 
 def offline_plan(
     request: PlanRequest, now: float, series: Sequence[Labels] | None, want: Wanted,
-    longest_s: float | None = None,
+    backend: Backend = PROMETHEUS,
 ) -> Plan:  # fmt: skip
     """Return a plan made without a server.
 
@@ -148,8 +149,8 @@ def offline_plan(
         for, in one file a chunk. Queries of the user's are asked for in any case.
     want
         What is asked for.
-    longest_s
-        Longest time that one query may reach over [s].
+    backend
+        The kind of server that will be asked.
     """
     window = window_of(request, now)
     matchers = parse_matchers(request.match or "", "--match")
@@ -165,12 +166,12 @@ def offline_plan(
         parts = [_unlisted(one, request.step_s) for one in found]
     else:
         known = [one for one in found if not one.need.is_query]
-        parts = shares(ServerSurvey(tuple(known), ()), {}, request.step_s, window, want.catalogue, longest_s)
+        parts = shares(ServerSurvey(tuple(known), ()), {}, request.step_s, window, want.catalogue, backend)
         parts += [_unlisted(one, request.step_s) for one in found if one.need.is_query]
     if not parts:
         raise UsageError("lists no metric of the catalogue", where="--series", hint="hsa signals lists them")
     notes = (*step_notes(parts, {}, request.step_s), *want.notes, *_unnarrowed(request, parts))
-    return make_plan(request, window, parts, absent, notes, longest_s)
+    return make_plan(request, window, parts, absent, notes, backend.longest_query_s)
 
 
 def _unlisted(one: FoundMetric, step_s: float | None) -> MetricShare:
@@ -202,7 +203,7 @@ def online_plan(
     )  # fmt: skip
     measured = intervals(server, found.found, window)
     longest_s = server.backend.longest_query_s
-    parts = shares(found, measured, request.step_s, window, want.catalogue, longest_s)
+    parts = shares(found, measured, request.step_s, window, want.catalogue, server.backend)
     notes = (
         *step_notes(parts, measured, request.step_s), *want.notes, *found.notes, *_unnarrowed(request, parts),
     )  # fmt: skip

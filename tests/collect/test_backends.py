@@ -14,8 +14,10 @@ from collect.recording_server import METRIC, Asked, Reply, failure, small_promet
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.backends import BACKENDS, PROMETHEUS, backend_of
+from hs_analysis.collect.fetch import ServerLimits, fetch
 from hs_analysis.collect.plan import (
     MetricShare,
+    PlannedFile,
     PlanRequest,
     make_plan,
     most_points,
@@ -33,6 +35,8 @@ AZURE = backend_of("", "azure")
     [
         ("https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-1", "amp"),
         ("https://monitoring.googleapis.com/v1/projects/p/location/global/prometheus", "gmp"),
+        ("https://monitoring.eu-west-1.amazonaws.com", "cloudwatch"),
+        ("https://monitoring.cn-north-1.amazonaws.com.cn", "cloudwatch"),
         ("https://team-x1.westeurope.prometheus.monitor.azure.com", "azure"),
         ("https://prometheus-prod-01-eu-west-0.grafana.net/api/prom", "grafana-cloud"),
         ("http://thanos-query:10902", "prometheus"),
@@ -139,3 +143,28 @@ def test_a_plan_of_azure_by_its_address(hsa, tmp_path: Path) -> None:
         lengths[address] = max(file["end"] - file["start"] for file in files) / 3600
     assert 46 < lengths[url] <= 47
     assert 91 < lengths["http://localhost:9090"] < 92
+
+
+def test_cloudwatch_is_asked_for_less_than_it_cuts(ask: Callable) -> None:
+    """An answer of 500 series is a part, also where nothing says so: it is split until each has fewer."""
+    pods = [f"p-{number:04d}" for number in range(900)]
+
+    def cloudwatch(asked: Asked) -> Reply:
+        if asked.path.endswith("/series"):
+            return success([{"__name__": METRIC, "pod": pod} for pod in pods])
+        query = asked.one("query")
+        named = [pod for pod in pods if pod in query]
+        picked = [pod for pod in pods if pod not in named] if "pod!" in query or not named else named
+        values = [[START, "1"]]
+        rows = [{"metric": {"__name__": METRIC, "pod": pod}, "values": values} for pod in picked[:500]]
+        return success({"resultType": "matrix", "result": rows})
+
+    server, _, _ = ask(cloudwatch)
+    kind = backend_of("https://monitoring.eu-west-1.amazonaws.com")
+    assert (kind.name, kind.signed_as) == ("cloudwatch", "monitoring")
+    server = replace(server, backend=kind)
+    file = PlannedFile("f.json", METRIC, None, "vllm", "", METRIC, (METRIC,), START, START, 15.0, 1)
+    kept: list[bytes] = []
+    got = fetch(file, server, ServerLimits(10**6), kept.append)
+    assert (got.series, got.points) == (900, 900)
+    assert all(body.count(b'"pod"') < 500 for body in kept)
