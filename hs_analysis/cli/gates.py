@@ -257,10 +257,11 @@ def _decision_changed(run: Path | None, run_dir: Path | None) -> Callable[[Summa
     def reasons(summary: Summary, folder: Path) -> Iterator[str]:
         from hs_analysis.cli.compare_words import change_text
         from hs_analysis.compare import compare_runs
+        from hs_analysis.compare.order import leading
 
         if earlier is None:  # the first run in its folder: nothing has changed yet
             return
-        for change in compare_runs(earlier, compared(folder, dict(summary))).to_act:
+        for change in leading(compare_runs(earlier, compared(folder, dict(summary))).to_act):
             yield f"{change.service}: {change_text(change)}"
 
     return reasons

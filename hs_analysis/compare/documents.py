@@ -6,11 +6,13 @@ Entries of a list are paired by their name (a signal and its role, a stretch of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hs_analysis.compare.changes import (
+    MOVED,
     Measure,
     Plain,
     RunChange,
@@ -135,8 +137,22 @@ def fields(walk: DocumentWalk, a: Any, b: Any) -> Iterator[RunChange]:
         yield from _in_one(walk, a, b)
     elif _is_number(a) or _is_number(b):
         yield _number(walk, a, b)
+    elif walk.path[-1:] == ("promql",) and _differ_in_weights(a, b):
+        yield text_change(replace(walk.place(), acts=""), a, b)
     else:
         yield text_change(walk.place(), _bare(a), _bare(b))
+
+
+_WEIGHT = re.compile(r"(?<=\* )-?[0-9][0-9.]*(?:e[+-]?[0-9]+)?")
+"""A factor in a query: what of a waiting request counts as work, which each week fits a little apart."""
+
+
+def _differ_in_weights(a: Any, b: Any) -> bool:
+    """Whether two queries are the same but for factors that moved by no more than `MOVED`."""
+    if not isinstance(a, str) or not isinstance(b, str) or _WEIGHT.sub("", a) != _WEIGHT.sub("", b):
+        return False
+    pairs = zip(map(float, _WEIGHT.findall(a)), map(float, _WEIGHT.findall(b)), strict=True)
+    return all(abs(after - before) <= MOVED * abs(before) for before, after in pairs)
 
 
 def _mappings(walk: DocumentWalk, a: Plain, b: Plain) -> Iterator[RunChange]:

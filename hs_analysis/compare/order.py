@@ -20,6 +20,8 @@ WEIGHTS = (
     "decision.target",
     "spec.primaries[[]*.target_per_instance.value",
     "spec.pd_ratio*",
+    "pd_ratio.value",
+    "pd_ratio.reason",
     "pd_ratio*",
     "spec.bounds*",
     "spec.periodic*",
@@ -34,9 +36,9 @@ _CAUSES = (
     ("decision.metric", ("spec.primaries",)),
     ("decision.controller", ("spec.controller",)),
     ("decision.target", ("spec.controller", "decision.controller")),
-    ("pd_ratio.*", ("spec.pd_ratio", "spec.pd_ratio.value")),
+    ("pd_ratio.value", ("spec.pd_ratio", "spec.pd_ratio.value")),
+    ("pd_ratio.status", ("spec.pd_ratio", "spec.pd_ratio.value", "pd_ratio.value")),
     ("spec.pd_ratio.status", ("spec.pd_ratio.value",)),
-    ("pd_ratio.status", ("pd_ratio.value",)),
 )
 """Pattern of a path → paths whose change says the same already."""
 

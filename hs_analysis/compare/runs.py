@@ -233,7 +233,7 @@ def _verdicts(name: str, first: Plain, second: Plain, policies: Sequence[Plain])
 
 
 def _estimates(name: str, first: Plain, second: Plain) -> Iterator[RunChange]:
-    """Yield capacities, start-up times and demand: what targets and cooldowns were made from."""
+    """Yield capacities, start-up times and what was asked for: what targets and cooldowns were made from."""
     for of, before, after in _joined(first, second, "capacity", _pool):
         path, what = f"capacity[{of}]", f"capacity of one {of} instance"
         signal = str(after.get("signal") or before.get("signal"))
@@ -249,6 +249,15 @@ def _estimates(name: str, first: Plain, second: Plain) -> Iterator[RunChange]:
     for key, what in (("prefill_tps", "prefill work offered"), ("decode_tps", "decode work offered")):
         place = Subject(name, "capacity", f"demand.{key}", f"{what}, 95 % quantile", "tokens/s")
         yield number_change(place, *(Measure(one.get(key)) for one in demand))
+    for key, what in (("prompt_tokens", "tokens of a prompt"), ("output_tokens", "tokens of an answer")):
+        place = Subject(name, "capacity", f"totals.{key}", f"{what}, mean", "tokens")
+        yield number_change(place, *(Measure(_per_request(one, key)) for one in (first, second)))
+
+
+def _per_request(service: Plain, key: str) -> float | None:
+    totals = service.get("totals") or {}
+    tokens, requests = totals.get(key), totals.get("requests")
+    return float(tokens) / float(requests) if tokens is not None and requests else None
 
 
 def _targets(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[RunChange]:
@@ -272,6 +281,11 @@ def _ratio(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) ->
     for key, bound, what in _RATIO_BOUNDS:
         place = Subject(name, "capacity", f"pd_ratio.{key}", f"P/D ratio, {what}", _PD)
         yield number_change(place, *(Measure(one.get(key), bound=bound) for one in (before, after)))
+    reasons = [one.get("reason") or {} for one in (before, after)]
+    if reasons[0].get("code") != reasons[1].get("code"):  # the same cause moves in its numbers each week
+        acts: Literal["", "any"] = "any" if before.get("status") != after.get("status") else ""
+        place = Subject(name, "capacity", "pd_ratio.reason", "reason for the P/D ratio", acts=acts)
+        yield text_change(place, *(one.get("text") for one in reasons))
     if all((policy.get("spec") or {}).get("pd_ratio") for policy in policies):
         return
     place = Subject(name, "capacity", "pd_ratio.value", "P/D ratio", _PD, "moved")

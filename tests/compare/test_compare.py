@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from hs_analysis.cli.compare_words import change_text, sentence
 from hs_analysis.compare import ComparedRun, compare_runs
 from hs_analysis.compare.documents import policy_changes
+from hs_analysis.compare.order import leading
 from hs_analysis.errors import RunFolderError
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -170,6 +171,65 @@ def test_what_asks_for_action(change, acts):
     assert found.decision_changed is acts
     begin = "Something changed that you must act on" if acts else "Nothing changed that you must act on; "
     assert sentence(found).startswith(begin)
+
+
+QUERY = 'sum(rate(a{job="b-2"}[2m])) + sum(avg_over_time(w[2m])) * '
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "acts"),
+    [
+        ("8.76083", "8.66417", False),
+        ("8.76083", "9.9", True),
+        ("8.7", "8.7 + 1", True),
+        ("-1.5e-3", "1.5e-3", True),
+    ],
+)
+def test_a_weight_in_a_query_is_a_number(before, after, acts):
+    """Weeks alike fit weights a little apart: only one that moved by more than 10 % asks for action."""
+    base = copy.deepcopy(ONE)
+    base.policies[0]["spec"]["primaries"][0]["promql"] = QUERY + before
+    found = compared(spec("primaries", 0, "promql", QUERY + after), base)
+    assert only(found).path.endswith("promql")
+    assert found.decision_changed == acts
+
+
+def test_why_a_ratio_moved_is_said_once_another_cause_holds():
+    """The reason's own words, to act on with another status; the same cause in other words is none."""
+
+    def reason(code, text, status="floor"):
+        def change(_document, service):
+            service["pd_ratio"]["reason"] = {"code": code, "text": text, "value": None, "limit": None}
+            service["pd_ratio"]["status"] = status
+
+        return change
+
+    base = copy.deepcopy(ONE)
+    reason("capacity_floor", "a floor")(None, base.summary["services"][0])
+    said = "the mix moves: what moved is prompt length"
+    found = compared(reason("mix_moves", said, "drifting"), base)
+    assert [change_text(change) for change in leading(found.to_act)] == [
+        f"reason for the P/D ratio: a floor → {said}"
+    ]
+    assert not compared(reason("mix_moves", said), base).decision_changed
+    assert not compared(reason("capacity_floor", "a floor, still"), base).changes
+
+
+def test_what_a_request_brought_is_told():
+    """Tokens of a prompt and of an answer, from the totals; no request, no mean."""
+
+    def longer(_document, service):
+        service["totals"]["output_tokens"] *= 1.2
+
+    found = compared(longer)
+    assert only(found).what == "tokens of an answer, mean"
+    assert only(found).moved_ratio == pytest.approx(0.2)
+    assert not found.decision_changed
+
+    def none(_document, service):
+        service["totals"]["requests"] = 0.0
+
+    assert {change.relation for change in compared(none).changes} == {"removed"}
 
 
 def test_other_cooldowns_are_told_and_ask_for_no_action():
