@@ -19,6 +19,7 @@ PROGRAMS = {
     "prometheus": "Debian package prometheus",
     "chromium": "Debian package chromium, or name another browser in HSA_CHROMIUM",
     "curl": "Debian package curl",
+    "git": "Debian package git",
     "openssl": "Debian package openssl",
     "sha256sum": "Debian package coreutils",
 }

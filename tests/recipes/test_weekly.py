@@ -89,6 +89,71 @@ def test_the_workflow_runs_the_script_with_its_settings(root: Path) -> None:
     assert {"run": "sh weekly.sh"} in week["steps"]
 
 
+AWS = """#!/bin/sh
+echo "aws $*" >> "$SAID"
+"""
+GH = """#!/bin/sh
+case $2 in view) grep -q "^gh pr create" "$SAID" ;; *) echo "gh $*" >> "$SAID" ;; esac
+"""
+"""Programs that write down what they are asked; a request that was asked for is there."""
+
+
+def published(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the script that publishes."""
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, text in (("aws", AWS), ("gh", GH)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    who = {f"GIT_{who}_{what}": "a" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}", "STATE": str(folder / "state"), "WEEK": "2026-W48",
+        "SAID": str(folder / "said"), "HOME": str(folder), **who, **more,
+    }  # fmt: skip
+    return subprocess.run(
+        ["sh", str(RECIPE / "publish.sh")], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.outside("git")
+def test_a_week_is_published(tmp_path: Path) -> None:
+    """A bucket gets the newest week, a clone a branch and a request; done again, the branch moves."""
+    latest = tmp_path / "state" / "latest"
+    latest.mkdir(parents=True)
+    for name, text in (
+        ("answer.md", "apply"),
+        ("changes.md", "more"),
+        ("policy.yaml", "a: 1"),
+        ("gate", "3"),
+    ):
+        (latest / name).write_text(f"{text}\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a", "-C"]
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(tmp_path / "origin")], check=True)
+    subprocess.run(
+        ["git", "clone", "-q", str(tmp_path / "origin"), str(tmp_path / "clone")], check=True, stderr=-3
+    )
+    clone = str(tmp_path / "clone")
+    subprocess.run([*git, clone, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    subprocess.run([*git, clone, "push", "-q", "origin", "HEAD:main"], check=True)
+    subprocess.run([*git, clone, "remote", "set-head", "origin", "main"], check=True)
+    done = published(tmp_path, BUCKET="s3://b/hsa/", REPO=clone)
+    assert (done.returncode, done.stderr) == (0, "")
+    bucket, request = (tmp_path / "said").read_text().splitlines()
+    assert bucket == f"aws s3 cp --recursive --only-show-errors {latest} s3://b/hsa/2026-W48"
+    assert "--head hsa-2026-W48 --title hsa: 2026-W48, something to act on" in request
+    assert request.endswith("--body-file hsa/changes.md")
+    show = [*git, str(tmp_path / "origin"), "show", "hsa-2026-W48:hsa/policy.yaml"]
+    assert subprocess.run(show, capture_output=True, text=True, check=True).stdout == "a: 1\n"
+    (latest / "policy.yaml").write_text("a: 2\n")
+    assert published(tmp_path, REPO=clone).returncode == 0
+    assert (tmp_path / "said").read_text().count("gh pr create") == 1
+    assert subprocess.run(show, capture_output=True, text=True, check=True).stdout == "a: 2\n"
+    wrong = published(tmp_path, BUCKET="https://b")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "BUCKET: https://b begins with neither s3:// nor gs://\n"
+    assert published(tmp_path).returncode == 0
+
+
 def later(series: list[dict], weeks: int, slower: float) -> list[dict]:
     """The same series some weeks later, from workers that get through fewer tokens."""
     found = copy.deepcopy(series)
@@ -117,14 +182,17 @@ def three_weeks(sample: list[dict]) -> Iterator[tuple[str, float]]:
         yield url, end
 
 
-def weekly(url: str, folder: Path, week: str, until: float, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the recipe's script for one week."""
+def weekly(
+    url: str, folder: Path, week: str, until: float, *, python: Path = Path(sys.executable),
+    settings: str = SETTINGS, **more: str,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Run the recipe's script for one week, with the program as an interpreter has it."""
     bin_folder = folder / "bin"
     bin_folder.mkdir(exist_ok=True)
     program = bin_folder / "hsa"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hs_analysis "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{python}" -m hs_analysis "$@"\n')
     program.chmod(0o755)
-    (folder / "hsa.toml").write_text(SETTINGS)
+    (folder / "hsa.toml").write_text(settings)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HSA_")}
     environment = {
         **clean, "PATH": f"{bin_folder}:{os.environ['PATH']}", "NO_PROXY": "127.0.0.1", "HSA_URL": url,
@@ -133,7 +201,7 @@ def weekly(url: str, folder: Path, week: str, until: float, **more: str) -> subp
     }  # fmt: skip
     return subprocess.run(
         ["sh", str(RECIPE / "weekly.sh")], env=environment, cwd=folder, capture_output=True, text=True,
-        timeout=300, check=False,
+        timeout=900, check=False,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@
 #   GATES         more conditions of --fail-on, separated by blanks
 #   PULL_FLAGS    more flags of hsa pull, separated by blanks
 #   WEEK, UNTIL   another name and another end (ISO 8601, UTC) than this week and now: to do a week later
+#   PUBLISH       a script that is run once latest/ is whole: publish.sh, or one of your own; it is told STATE and WEEK
 #   KEEP_WEEKS    folders of weeks that stay, this one included; KEEP_DUMPS=1 keeps the pulled files, too
 #
 # Exit code 3: something changed that somebody must act on, see changes.md. Any other than 0: the study failed; the
@@ -51,6 +52,7 @@ for file in "$here/changes.md" "$here/run/policy.yaml"; do [ ! -f "$file" ] || c
 echo "$code" > "$STATE/next/gate"
 rm -rf "$STATE/latest"
 mv "$STATE/next" "$STATE/latest"
+[ -z "${PUBLISH:-}" ] || WEEK=$week sh "$PUBLISH"
 
 [ "${KEEP_DUMPS:-}" = 1 ] || rm -rf "$here/dumps"
 set -- "$STATE"/????-W??
