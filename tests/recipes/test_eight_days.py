@@ -5,10 +5,10 @@ On the eighth day requests change their shape unannounced: the gate closes, and 
 
 from __future__ import annotations
 
-import site
 import subprocess
 import sys
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,10 @@ def python(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(library),
     ]
     subprocess.run([*install, str(wheel)], check=True, capture_output=True)
-    (library / "needed.pth").write_text("\n".join(site.getsitepackages()))
+    spec = find_spec("typer")
+    assert spec is not None
+    assert spec.origin is not None
+    (library / "needed.pth").write_text(str(Path(spec.origin).parents[1]))
     made = folder / "venv" / "bin" / "python"
     said = subprocess.run(
         [made, "-c", "import hs_analysis; print(hs_analysis.__file__)"], cwd=folder, text=True, check=True,
