@@ -264,7 +264,9 @@ def _words(value: Any) -> str:
 
 
 def _short(change: RunChange) -> str:
-    """Return a change for a sentence: of long words only that they changed."""
+    """Return a change for a sentence: of long words only that they changed, of a reason its first clause."""
+    if change.path == "pd_ratio.reason" and change.after:
+        return f"P/D ratio: {str(change.after).partition(';')[0]}"
     text = change_text(change)
     return f"{change.what} changed" if "\n" in text else text.partition("; ")[0]
 

@@ -240,7 +240,7 @@ def _markdown_folded(block: Folded) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(text).replace("\n", " "))
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(re.sub(r"[ \n]+", " ", text)))
 
 
 def _markdown_table(block: Table) -> str:

@@ -125,3 +125,8 @@ def test_markdown_has_paragraphs_items_and_tables() -> None:
         ).rstrip("\n")
         + "\n"
     )
+
+
+def test_an_item_of_several_lines_is_one_line_of_markdown() -> None:
+    """Line breaks and what indents after them are for a terminal: Markdown wraps by itself."""
+    assert as_markdown(["  query:\n      was a →\n      is  b"]) == "- query: was a → is b\n"

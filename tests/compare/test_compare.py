@@ -206,11 +206,12 @@ def test_why_a_ratio_moved_is_said_once_another_cause_holds():
 
     base = copy.deepcopy(ONE)
     reason("capacity_floor", "a floor")(None, base.summary["services"][0])
-    said = "the mix moves: what moved is prompt length"
+    said = f"the mix moves, so no ratio is right; what moved is prompt length{', 704 to 1,429 tokens' * 3}"
     found = compared(reason("mix_moves", said, "drifting"), base)
     assert [change_text(change) for change in leading(found.to_act)] == [
-        f"reason for the P/D ratio: a floor → {said}"
+        f"reason for the P/D ratio: \n      was a floor → \n      is  {said}"
     ]
+    assert sentence(found).endswith("that you must act on: P/D ratio: the mix moves, so no ratio is right.")
     assert not compared(reason("mix_moves", said), base).decision_changed
     assert not compared(reason("capacity_floor", "a floor, still"), base).changes
 
