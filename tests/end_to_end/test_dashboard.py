@@ -17,6 +17,7 @@ from export.prometheus_server import over, prometheus_with, read_query_range
 
 from hs_analysis.export.model import range_s
 from hs_analysis.pipeline.tables import read_frames
+from hs_analysis.policy import Policy, load_all
 from hs_analysis.schema.aligned import ServiceFrame
 
 pytestmark = pytest.mark.outside("promtool", "prometheus")
@@ -28,9 +29,10 @@ TOLERANCE = 0.01
 
 @dataclass
 class Board:
-    """A dashboard, the aligned table that the study used, and the Prometheus that holds its samples."""
+    """A dashboard, its policy, the aligned table that the study used, the Prometheus with its samples."""
 
     body: dict[str, Any]
+    policy: Policy
     frame: ServiceFrame
     url: str
 
@@ -94,7 +96,8 @@ def board(request: pytest.FixtureRequest, root: Path, finished: Finished) -> Ite
     ]
     rows = read_query_range(source)
     with prometheus_with([*rows, *states], end=start + DAY_S + 600.0) as url:
-        yield Board(json.loads(path.read_text("utf-8")), frame, url)
+        (policy,) = load_all((run.folder / "policy.yaml").read_text("utf-8"))
+        yield Board(json.loads(path.read_text("utf-8")), policy, frame, url)
 
 
 def test_each_query_of_a_dashboard_gives_one_series(board: Board) -> None:
@@ -133,6 +136,17 @@ def test_charts_draw_what_the_study_used(board: Board, title: str) -> None:
     assert own.size > 50
     assert own.mean() == pytest.approx(study.mean(), rel=TOLERANCE)
     assert (np.abs(own - study) <= TOLERANCE * np.abs(study)).mean() > 0.9
+
+
+@pytest.mark.parametrize(("role", "signal"), [("prefill", "prefill_tps_effective"), ("decode", "decode_tps")])
+def test_what_the_policy_wants_is_its_total_by_its_target(board: Board, role: str, signal: str) -> None:
+    """The study's total, divided by the policy's target, rounded up and kept within its bounds."""
+    (primary,) = [one for one in board.policy.primaries if (one.signal, one.role) == (signal, role)]
+    bounds, target = board.policy.bounds[role], primary.target_per_instance.value
+    own, total = board.both(f"Instances: {role}", "the policy wants", f"{signal}@{role}")
+    wanted = np.clip(np.ceil(total / target), bounds.min, bounds.max)
+    assert len(set(wanted.tolist())) > 2
+    assert (own == wanted).mean() > 0.9
 
 
 def test_alerts_are_drawn_by_their_state(board: Board) -> None:
