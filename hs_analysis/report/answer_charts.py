@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import chart_templates
+from hs_analysis.report import chart_templates, marks
 from hs_analysis.report.charts import Chart, line_rows, make
 from hs_analysis.report.choice import records
 from hs_analysis.report.load_groups import quantile_groups, share_groups
@@ -54,7 +54,7 @@ def capacity(
     rows += [[csv_number(x), "", "", "", "", csv_number(y)] for x, y in line.iter_rows()]
     if not rows and not is_number(entry.get("per_instance")):
         return None
-    marks = _marks(entry, target)
+    rules = _rules(entry, target)
     of = "samples" if samples else "windows"
     words = f"allowed share of {of} {percent(allowed)}"
     limit = [{"y": allowed, "text": words}] if is_number(allowed) else []
@@ -70,7 +70,7 @@ def capacity(
         "Each point is a group of windows of about equal load with "
         + ("its mean share of samples over the limit; " if samples else "its 95 % interval; ")
         + "the line is the fit"
-        + (", the shaded strip the interval of the answer" if marks and marks[0]["low"] is not None else "")
+        + (", the shaded strip the interval of the answer" if rules and rules[0]["low"] is not None else "")
         + (f", the dashed line the allowed share ({percent(allowed)})." if limit else ".")
     )
     if between and not samples:
@@ -84,7 +84,7 @@ def capacity(
         "X": f"work per {role} instance ({unit})",
         "Y": f"{of} over the limit (%)",
         "COLOUR": chart_templates.ROLE_COLOURS.get(role, "var(--c-service)"),
-        "DOMAIN": [m["text"] for m in marks],
+        "DOMAIN": [rule["text"] for rule in rules],
     }
     header = ["load", "share", "low", "high", "windows", "fit"]
     return make(
@@ -93,23 +93,23 @@ def capacity(
         (title, reading, title + "."),
         (header, rows),
         places=places,
-        datasets={"marks": marks, "bands": limit},
+        datasets={"marks": rules, "bands": limit},
     )
 
 
-def _marks(entry: Mapping[str, Any], target: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rules(entry: Mapping[str, Any], target: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the answer with its interval and the target, as rules of the chart."""
-    marks = []
+    rules = []
     if is_number(entry.get("per_instance")):
         ends = interval(entry.get("ci"))
         low, high = entry["ci"] if ends else (None, None)
         word = "carried" if entry.get("status") == "floor" else "capacity"
         text = f"{word} {number(entry['per_instance'])}" + (f" ({ends})" if ends else "")
-        marks.append({"text": text, "value": entry["per_instance"], "low": low, "high": high})
+        rules.append({"text": text, "value": entry["per_instance"], "low": low, "high": high})
     if is_number(target.get("target_per_instance")):
         value = target["target_per_instance"]
-        marks.append({"text": f"target {number(value)}", "value": value, "low": None, "high": None})
-    return marks
+        rules.append({"text": f"target {number(value)}", "value": value, "low": None, "high": None})
+    return rules
 
 
 def _capacity_title(role: str, entry: Mapping[str, Any], unit: str) -> str:
@@ -121,14 +121,20 @@ def _capacity_title(role: str, entry: Mapping[str, Any], unit: str) -> str:
     return f"{name}: no capacity could be had from these windows"
 
 
-def ratio(answer: Mapping[str, Any], mix: pl.DataFrame) -> Chart | None:
-    """Draw the balanced ratio of each stretch; without any, the token mix that moves it."""
+def ratio(answer: Mapping[str, Any], mix: pl.DataFrame, service: Mapping[str, Any]) -> Chart | None:
+    """Draw the balanced ratio of each stretch; without any, the token mix that moves it.
+
+    The events of ``service`` are marked.
+    """
     stretches = _stretches(answer, mix)
     if not stretches:
-        return _token_mix(mix)
+        return _token_mix(mix, service)
+    *_, happened = marks.between(
+        service, parse_time(min(s[0] for s in stretches)), parse_time(max(s[1] for s in stretches))
+    )
     value, drifting = answer.get("value"), answer.get("status") == "drifting"
     ci = answer.get("band") if drifting else answer.get("ci")
-    marks = [
+    answers = [
         {"value": answer.get(key), "text": f"{words} {number(answer.get(key))}"}
         for key, words in (("value", "answer"), ("at_least", "at least"), ("at_most", "at most"))
         if is_number(answer.get(key)) and (key == "value" or not is_number(value))
@@ -145,8 +151,9 @@ def ratio(answer: Mapping[str, Any], mix: pl.DataFrame) -> Chart | None:
         "Each point is the balanced ratio of one stretch, with its interval where it has one"
         + (f"; shaded: the {'band of the day' if drifting else 'interval of the answer'}." if band else ".")
         + " Points far outside mean that one fixed ratio can't be right all day."
+        + marks.words([], [], happened)
     )
-    places = {"Y": "prefill ÷ decode instances", "DOMAIN": [m["text"] for m in marks]}
+    places = {"Y": "prefill ÷ decode instances", "DOMAIN": [m["text"] for m in answers]}
     header = ["start", "end", "middle", "ratio", "low", "high"]
     return make(
         "ratio",
@@ -154,7 +161,7 @@ def ratio(answer: Mapping[str, Any], mix: pl.DataFrame) -> Chart | None:
         (title, reading, title + "."),
         (header, stretches),
         places=places,
-        datasets={"marks": marks, "bands": band},
+        datasets={"marks": answers, "bands": band, "events": happened},
     )
 
 
@@ -190,7 +197,7 @@ def _stretches(answer: Mapping[str, Any], mix: pl.DataFrame) -> list[list[str]]:
     return found
 
 
-def _token_mix(mix: pl.DataFrame) -> Chart | None:
+def _token_mix(mix: pl.DataFrame, service: Mapping[str, Any]) -> Chart | None:
     """Draw prefill work per decode work over time: what any ratio has to follow."""
     if mix.is_empty():
         return None
@@ -205,9 +212,10 @@ def _token_mix(mix: pl.DataFrame) -> Chart | None:
     name = "prefill ÷ decode work"
     low, high = number(finite.min()), number(finite.max())
     title = f"The token mix moves between {low} and {high}; the ratio it asks for is not known"
+    *_, happened = marks.between(service, parse_time(mix["start"].min()), parse_time(mix["start"].max()))
     reading = (
         "Cache-missed prompt tokens per generated token. The ratio of instances must follow it, "
-        "times the ratio of targets."
+        "times the ratio of targets." + marks.words([], [], happened)
     )
     places = {
         "Y": "prefill ÷ decode tokens",
@@ -222,5 +230,5 @@ def _token_mix(mix: pl.DataFrame) -> Chart | None:
         (title, reading, title + "."),
         (["t", "series", "capture", "value", "lone"], line_rows(frame, name, "value", 500)),
         places=places,
-        datasets={"bands": [], "split": []},
+        datasets={"events": happened},
     )

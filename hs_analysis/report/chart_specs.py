@@ -282,6 +282,7 @@ def ratio() -> Layers:
     ]
     return alt.layer(
         band,
+        _events(),
         stretch,
         bars.encode(x=_time("middle"), y=alt.Y("low:Q", **y), y2="high:Q"),
         dots.encode(x=_time("middle"), y=alt.Y("ratio:Q", **y), tooltip=tips),

@@ -12,7 +12,7 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from hs_analysis.report import chart_templates, figures, service_charts, view
+from hs_analysis.report import chart_links, chart_templates, figures, service_charts, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
 from hs_analysis.report.decisions import decisions
@@ -20,7 +20,7 @@ from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
 from hs_analysis.schema.frames import DETAILS, FINDINGS, empty
 
-SCRIPTS = ("dead_links.js", "script.js")
+SCRIPTS = ("links.js", "time.js", "pictures.js", "dead_links.js", "script.js")
 """Scripts of the page in the order in which they run."""
 
 AROUND_CHART_PX = 96
@@ -66,10 +66,10 @@ def render(
     drawn, layers = 0, dict[str, int]()
     for service, entry, found in zip(page["services"], entries, charts, strict=True):
         service["decisions"] = decisions(timelines(service["name"]), service["choice"], entry, len(entries))
-        service["charts"] = {key: _placed(value, layers) for key, value in found.items()}
+        service["charts"] = {key: _placed(value, layers, service["name"]) for key, value in found.items()}
         drawn += len(service_charts.flat(found))
     tests = figures.ratio_tests(summary, details)
-    page["sweep_charts"] = [_chart(test, layers) for test in tests]
+    page["sweep_charts"] = [_chart(test, layers, "") for test in tests]
     drawn += len(tests)
     page["has_charts"] = drawn > 0
     return (
@@ -78,7 +78,7 @@ def render(
         .render(
             page=page,
             style=Markup(packaged_text("style.css")),  # noqa: S704 - shipped with the package
-            script=Markup("\n".join(map(packaged_text, SCRIPTS))),  # noqa: S704 - shipped with the package
+            scripts=[Markup(packaged_text(name)) for name in SCRIPTS],  # noqa: S704 - shipped with the package
             bundle=Markup(chart_library() if drawn else ""),  # noqa: S704 - the chart library
             shared_json=island(
                 {"config": chart_templates.CONFIG, "layers": [json.loads(text) for text in layers]}
@@ -95,18 +95,19 @@ def island(data: Any) -> Markup:
     return Markup(text)  # noqa: S704 - escaped above
 
 
-def _placed(value: Any, layers: dict[str, int]) -> Any:
+def _placed(value: Any, layers: dict[str, int], service: str) -> Any:
     if isinstance(value, list):
-        return [_placed(chart, layers) for chart in value]
-    return None if value is None else _chart(value, layers)
+        return [_placed(chart, layers, service) for chart in value]
+    return None if value is None else _chart(value, layers, service)
 
 
-def _chart(chart: Chart, layers: dict[str, int]) -> dict[str, Any]:
+def _chart(chart: Chart, layers: dict[str, int], service: str) -> dict[str, Any]:
     """Return a chart for the template; its layers go to the page's list, where equal ones are kept once."""
     texts = [json.dumps(layer, sort_keys=True, ensure_ascii=False) for layer in chart.spec["layer"]]
     spec = chart.spec | {"layer": [layers.setdefault(text, len(layers)) for text in texts]}
     return {
         "key": _element_key(chart.key),
+        "link": chart_links.link(service, chart),
         "title": chart.title,
         "reading": chart.reading,
         "alt": chart.alt,

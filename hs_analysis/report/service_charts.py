@@ -58,7 +58,7 @@ def draw(
         "coverage": coverage_chart.coverage(signals, _rows(ranked, signals), findings, service),
         "elasticity": charts.elasticity(ranked),
         "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
-        "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"]),
+        "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"], service),
         "replay": _replay(service, choice, tables["timeline"], budget),
         "decision": [] if crowded else first_screen.pool_charts(tables["timeline"], service, choice, budget),
         "front": None if crowded else policy_charts.front(service),

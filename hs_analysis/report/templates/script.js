@@ -2,31 +2,90 @@
 (() => {
   const byId = (id) => document.getElementById(id);
 
-  // Evidence links: "#/service/stage/what?from=…" opens what hides the element, scrolls there and marks it.
-  function land() {
-    const raw = location.hash.slice(1);
-    document.querySelectorAll(".marked").forEach((el) => el.classList.remove("marked"));
-    byId("lost").hidden = true;
-    if (!raw) return;
-    const path = raw.split("?")[0];
-    let el = byId(path);
-    if (!el) { try { el = byId(decodeURIComponent(path)); } catch { el = null; } }
-    if (!el) {
-      if (raw.startsWith("/")) {
-        deadLinks.tell(byId("lost"), path, deadLinks.places());
-        byId("lost").hidden = false;
-        byId("lost").scrollIntoView();
-      }
-      return;
+  // The address is the state: opening a link gives what a click on it gives. The parts it needs are open and no
+  // others, its place is marked and focused, its window is that of the charts. Going back brings back what was.
+  const folds = [...document.querySelectorAll("details")];
+  const contents = document.querySelector(".contents details");
+  if (contents && matchMedia("(max-width: 62rem)").matches) contents.open = false;
+  const unfoldedFirst = new Set(folds.filter((el) => el.open));
+  let here = null;
+
+  function keep() {
+    const open = folds.flatMap((el, place) => (el.open ? [place] : []));
+    history.replaceState({ open, top: scrollY, focus: focusable().indexOf(document.activeElement) }, "");
+  }
+  function focusable() {
+    return [...document.querySelectorAll("a[href], button, input, summary")];
+  }
+  function unfold(kept, el) {
+    const wanted = kept ? new Set(kept.map((place) => folds[place])) : new Set(unfoldedFirst);
+    if (!kept) {
+      for (let up = el; up; up = up.parentElement) if (up.tagName === "DETAILS") wanted.add(up);
+      if (el) for (const own of el.querySelectorAll(":scope > details.part")) wanted.add(own);
     }
-    for (let up = el; up; up = up.parentElement) if (up.tagName === "DETAILS") up.open = true;
-    for (const own of el.querySelectorAll(":scope > details.part")) own.open = true;
+    folds.forEach((fold) => { if (fold.open !== wanted.has(fold)) fold.open = wanted.has(fold); });
+  }
+  function find(target) {
+    return byId(target) || document.querySelector(`figure[data-link="${CSS.escape(target.slice(1))}"]`);
+  }
+  function mark(el) {
+    document.querySelectorAll(".marked").forEach((other) => other.classList.remove("marked"));
+    if (!el) return;
     el.classList.add("marked");
-    if (!el.hasAttribute("tabindex")) el.tabIndex = -1;
+    if (!el.hasAttribute("tabindex") && el.tabIndex < 0) el.tabIndex = -1;
     el.focus({ preventScroll: true });
-    el.scrollIntoView({ block: "start" });
+  }
+  function lost(text) {
+    byId("lost").textContent = text;
+    byId("lost").hidden = !text;
+    if (!text) return;
+    byId("lost").scrollIntoView();
+  }
+  function land() {
+    const raw = location.hash.slice(1), link = links.parse(raw), el = raw ? find(link.target) : null;
+    const kept = history.state;
+    here = link.target;
+    if (kept || raw) unfold(kept && kept.open, el);
+    mark(el);
+    timeWindow.at(link.target);
+    timeWindow.set(link.from, link.to);
+    if (el && !kept) el.scrollIntoView({ block: "start" });
+    if (kept) {
+      (focusable()[kept.focus] || el || document.body).focus({ preventScroll: true });
+      scrollTo(0, kept.top);
+    }
+    if (raw && !el && raw.startsWith("/")) {
+      deadLinks.tell(byId("lost"), link.target, deadLinks.places());
+      byId("lost").hidden = false;
+      byId("lost").scrollIntoView();
+      byId("lost").focus({ preventScroll: true });
+    }
+    else lost(link.wrong && "The time range of this link can't be read: " + link.wrong + ". Write ?from=…&to=…, each once, in UTC.");
+  }
+  function follow(fragment) {
+    if (fragment === location.hash) { history.replaceState(null, ""); land(); } else location.hash = fragment;
   }
   addEventListener("hashchange", land);
+  addEventListener("pagehide", keep);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    keep();
+    const found = links.parse(link.getAttribute("href").slice(1)), own = found.from !== null || found.to !== null;
+    const range = own ? found : timeWindow.range;
+    follow(links.print(found.target, range.from, range.to));
+  });
+  // A window that was chosen here: its chart is the place, and the address names both.
+  timeWindow.whenChosen((target, from, to) => {
+    const fragment = links.print(target, from, to), el = find(target);
+    keep();
+    if (fragment !== location.hash) history.pushState(null, "", fragment);
+    if (target !== here) mark(el);
+    here = target;
+    timeWindow.at(target);
+    lost("");
+  });
 
   // Copy and save.
   function say(button, word) {
@@ -40,8 +99,15 @@
     getSelection().removeAllRanges();
     getSelection().addRange(range);
   }
+  function save(blob, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
   document.addEventListener("click", async (event) => {
-    const button = event.target.closest("button[data-copy], button[data-save]");
+    const button = event.target.closest("button[data-copy], button[data-save], button[data-picture]");
     if (!button) return;
     const source = byId(button.dataset.copy || button.dataset.save);
     if (button.dataset.copy) {
@@ -50,12 +116,12 @@
         document.execCommand("copy");
       }
       say(button, "Copied");
+    } else if (button.dataset.save) {
+      save(new Blob([source.textContent], { type: "text/csv" }), button.dataset.name);
     } else {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([source.textContent], { type: "text/csv" }));
-      link.download = button.dataset.name;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+      const file = await pictures.file(button.closest("figure"), button.dataset.picture);
+      if (file) save(file, button.dataset.name);
+      else say(button, "Not drawn");
     }
   });
 
@@ -98,10 +164,6 @@
     });
   });
 
-  // Contents fold on a narrow screen.
-  const contents = document.querySelector(".contents details");
-  if (contents && matchMedia("(max-width: 62rem)").matches) contents.open = false;
-
   // Charts: drawn when near the screen, the rest when the browser is idle.
   const shared = byId("chart-shared") ? JSON.parse(byId("chart-shared").textContent) : {};
   const waiting = new Set(document.querySelectorAll(".vega[data-chart]"));
@@ -116,8 +178,9 @@
       look.axis.labelLimit = narrow ? 110 : 220;
       look.legend.columns = narrow ? 1 : 2;
       look.legend.labelLimit = Math.max(120, el.clientWidth - 60);
-      await vegaEmbed(el, spec, { mode: "vega-lite", renderer: "svg", actions: false, config: look,
-        tooltip: { disableDefaultStyle: true } });
+      const { view } = await vegaEmbed(el, spec, { mode: "vega-lite", renderer: "svg", actions: false, config: look,
+        patch: timeWindow.patch, tooltip: { disableDefaultStyle: true } });
+      timeWindow.drawn(el, view);
       el.dataset.state = "drawn";
     } catch (error) {
       el.dataset.state = "failed";
