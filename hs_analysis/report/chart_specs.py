@@ -18,7 +18,6 @@ from hs_analysis.report.chart_templates import (
     HEIGHT_PX,
     HERE,
     LOAD,
-    LONE,
     NEAR,
     OTHER,
 )
@@ -98,7 +97,7 @@ def _split() -> list[alt.Chart]:
 def _lone(base: alt.Chart, y: alt.Y, colour: alt.Color) -> alt.Chart:
     """Draw values that have a gap on either side, which a line does not show."""
     dots = base.transform_filter("datum.lone == 1").mark_point(filled=True, size=14)
-    drawn: alt.Chart = dots.encode(x=_time("t"), y=y, color=colour).properties(name=LONE)
+    drawn: alt.Chart = dots.encode(x=_time("t"), y=y, color=colour)
     return drawn
 
 

@@ -30,9 +30,6 @@ ROLE_COLOURS = {
 }
 """One colour a role on every chart; the palette stays apart for colour-blind readers."""
 
-LONE = "lone"
-"""Name of the layer of single values; a chart without any goes without it."""
-
 ROWS = ("coverage", "elasticity", "drivers")
 """Kinds of chart that have one row per name in the first column."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,19 +75,20 @@ def make(
 ) -> Chart:
     """Fill the template of a kind.
 
-    ``words`` are title, reading and alternative text; ``table`` is header and rows of the CSV. Layers whose
-    dataset is empty are left out.
+    ``words`` are title, reading and alternative text; ``table`` is header and rows of the CSV. Layers without
+    a row are left out.
     """
     spec = chart_templates.fill(kind, places or {})
     header, rows = table
     given = {name: list(part) for name, part in sorted((datasets or {}).items()) if part}
-    single = "lone" in header and any(row[header.index("lone")] for row in rows)
-    kept = {"main", *given}
+    known: dict[str, Sequence[Mapping[str, Any]]] = {
+        "main": [dict(zip(header, row, strict=True)) for row in rows],
+        **given,
+    }
     spec["layer"] = [
         layer
         for layer in spec["layer"]
-        if layer.get("data", spec.get("data"))["name"] in kept
-        and (single or layer.get("name") != chart_templates.LONE)
+        if _draws(layer, known.get(layer.get("data", spec.get("data"))["name"], []))
     ]
     spec["datasets"] = given
     if kind == "series" and len({row[1] for row in rows}) == 1:
@@ -97,6 +99,23 @@ def make(
     if kind in chart_templates.ROWS:
         spec["height"] = chart_templates.ROW_PX * len({row[0] for row in rows})
     return Chart(key, kind, *words, spec, csv_text(header, rows), len(rows))
+
+
+_FILTER = re.compile(r"isValid\(datum\.(\w+)\)|datum\.(\w+) == '?(\w+)'?")
+
+
+def _draws(layer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a layer has a row left after its filters: Vega warns of an axis whose layer has none."""
+    for step in layer.get("transform", []):
+        found = _FILTER.fullmatch(step["filter"])
+        assert found is not None, step  # noqa: S101 - the templates are made here
+        valid, field, wanted = found.groups()
+        rows = [
+            row
+            for row in rows
+            if (row.get(valid) not in ("", None) if valid else str(row.get(field)) == wanted)
+        ]
+    return bool(rows)
 
 
 def axis_of(signal: str, role: str = "") -> tuple[str, str]:

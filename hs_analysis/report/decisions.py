@@ -67,7 +67,7 @@ def decisions(
     heads = ["time (UTC)", "action", *(name.removeprefix("desired_") for name in counts), "why"]
     events = ", and events" if happened else ""
     caption = f"Actions of the chosen policy on the test window{events}"
-    found = table(caption, heads, rows, filter=len(rows) > 8)
+    found = table(caption, heads, rows)
     more = acted.height - listed.height
     return found | {"total": acted.height, "listed": listed.height, "more": more, "events": len(happened)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -13,6 +13,7 @@ from hs_analysis import evidence
 from hs_analysis.catalogue import Catalogue, load_catalogue
 from hs_analysis.errors import UsageError
 from hs_analysis.evidence import EvidenceLink, LinkedAnswer
+from hs_analysis.report import chart_links
 from hs_analysis.report.choice import records
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
@@ -80,6 +81,8 @@ def explain(
             | _tail("sweeps", link, summary, {})
         )
     service = _service(link, summary)
+    if link.what.startswith(chart_links.PREFIX):
+        return _of_chart(link, service, summary, details, catalogue, made_by)
     places = dict(_places(service))
     bare = evidence.path(link.service, link.stage, link.what)
     place = places.get(bare)
@@ -111,6 +114,32 @@ def explain(
         }
         | _tail(place.kind, link, summary, service)
     )
+
+
+def _of_chart(
+    link: EvidenceLink,
+    service: Entry,
+    summary: Mapping[str, Any],
+    details: Mapping[str, pl.DataFrame],
+    catalogue: Catalogue | None,
+    made_by: Mapping[str, Sequence[str]] | None,
+) -> dict[str, Any]:
+    """Return how the number that a chart over time shows was found, over the chart's window."""
+    number = chart_links.number_of(link.what, service)
+    if number is not None:
+        stage, what = number
+        found = explain(replace(link, stage=stage, what=what), summary, details, catalogue, made_by)
+        return found | _head(link) | {"title": f"chart of {found['title']}"}
+    if link.what != f"{chart_links.PREFIX}coverage":
+        raise UsageError(
+            "this run draws no such chart", where=link.path, hint="copy the link from the report"
+        )
+    nothing: dict[str, Any] = dict.fromkeys(("value", "interval", "rows"))
+    nothing |= dict.fromkeys(("measure", "unit", "status", "formula", "basis"), "")
+    nothing |= {name: [] for name in ("reasons", "numbers", "metrics", "see_also", "refs")}
+    words = {"title": "chart of when each signal was recorded", "method": chart_links.COVERAGE}
+    makers = {"made_by": list((made_by or {}).get("signals", ()))}
+    return _head(link) | nothing | words | makers | _tail("signals", link, summary, service)
 
 
 def kinds(summary: Mapping[str, Any]) -> frozenset[str]:

@@ -126,9 +126,7 @@ def build(
         "services": views,
         "many": len(views) >= MANY_SERVICES,
         "crowded": crowded,
-        "overview": table(
-            "All services, worst first", OVERVIEW_HEADS, rows, filter=len(rows) > 8, tall=len(rows) > 8
-        ),
+        "overview": table("All services, worst first", OVERVIEW_HEADS, rows, tall=len(rows) > 8),
         "sweeps": sweep_table(summary, anchors),
         "bench_speeds": gpu_types.bench_table(summary),
         "coverage": tables.coverage(summary),

@@ -59,7 +59,7 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def opened(running: Any, path: Path, width: int, scheme: str, **more: Any) -> Iterator[tuple[Any, list[str]]]:
-    """Open a page with the network off; yield it with a list that collects errors and requests."""
+    """Open a page with the network off; yield it with a list of console messages, errors and requests."""
     context = running.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, **more
     )
@@ -74,7 +74,7 @@ def opened(running: Any, path: Path, width: int, scheme: str, **more: Any) -> It
             route.abort()
 
     page.route("**/*", request)
-    page.on("console", lambda m: trouble.append(f"console: {m.text[:300]}") if m.type == "error" else None)
+    page.on("console", lambda message: trouble.append(f"console: {message.text[:300]}"))
     page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
     try:
         page.goto(own)

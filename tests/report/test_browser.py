@@ -7,6 +7,7 @@ import re
 from itertools import product
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
@@ -181,10 +182,33 @@ def test_policy_and_rows_can_be_copied(running: Any, written: Any) -> None:
         page.wait_for_selector("button:has-text('Copied')")
         assert page.evaluate("navigator.clipboard.readText()") == next(iter(sample.policies.values()))
         page.locator("#s1-ratio details.data summary").first.click()
-        with page.expect_download() as saved:
-            page.click('button[data-save="s1-ratio-csv"]')
-        assert saved.value.suggested_filename == "s1-ratio.csv"
-        assert Path(saved.value.path()).read_text("utf-8").startswith("start,end,middle,ratio,low,high\n")
+        page.click('button[data-copy="s1-ratio-csv"]')
+        page.wait_for_function("navigator.clipboard.readText().then((text) => text.startsWith('start,end,'))")
+
+
+def test_each_chart_is_saved_as_rows_and_as_a_picture(running: Any, written: Any) -> None:
+    """CSV, SVG and PNG of every chart, offline; pictures have the title, its colours and nothing to load."""
+    with opened(running, written("sample", samples.sample()), 1280, "dark") as (page, trouble):
+        charts = drawn(page)
+        for chart in charts:
+            files = {}
+            for kind in ("csv", "svg", "png") if chart in ("s1-ratio", "s1-coverage") else ("svg",):
+                with page.expect_download() as saved:
+                    page.click(f'button[data-name="{chart}.{kind}"]')
+                assert saved.value.suggested_filename == f"{chart}.{kind}"
+                files[kind] = Path(saved.value.path()).read_bytes()
+            picture = ET.fromstring(files["svg"])
+            own = page.locator(f'figure:has([data-chart="{chart}"])')
+            words = " ".join(text.text or "" for text in picture.iter("{http://www.w3.org/2000/svg}text"))
+            assert own.locator("figcaption").inner_text() in words
+            assert b"var(" not in files["svg"]
+            assert b"#12171d" in files["svg"]
+            assert not re.search(rb"(href|src)=|url\((?!#)", files["svg"])
+            if "png" in files:
+                assert files["png"].startswith(b"\x89PNG")
+                assert int.from_bytes(files["png"][16:20], "big") == 2 * float(picture.get("width") or 0)
+                assert files["csv"].decode().count("\n") > 2
+        assert trouble == []
 
 
 def test_tables_sort_by_value(seen: Any) -> None:
@@ -203,6 +227,29 @@ def test_tables_sort_by_value(seen: Any) -> None:
     assert page.locator("#s1-ranking thead th").nth(2).get_attribute("aria-sort") == "descending"
     back = [float(t.split()[0].replace("−", "-")) for t in column.all_inner_texts() if t != "–"]
     assert back == sorted(values, reverse=True)
+
+
+def test_longer_tables_are_searched(running: Any, written: Any) -> None:
+    """Rows with all words of the field stay, in whatever order they are written; emptied, all come back."""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, trouble):
+        page.evaluate(UNFOLD)
+        long = "(table) => table.id && table.tBodies[0].rows.length > 8"
+        tables = page.evaluate(
+            f"[...document.querySelectorAll('table')].filter({long}).map((table) => table.id)"
+        )
+        assert "s1-ranking" in tables
+        assert all(page.locator(f"#{name}-filter").count() == 1 for name in tables)
+        page.fill("#s1-ranking-filter", "prefill proportional")
+        shown = page.locator("#s1-ranking tbody tr:visible")
+        assert 0 < shown.count() < 11
+        assert all("proportional" in text and "prefill" in text for text in shown.all_inner_texts())
+        assert (
+            page.locator(".filter:has(#s1-ranking-filter) .left").inner_text().strip()
+            == f"{shown.count()} of 11 rows"
+        )
+        page.fill("#s1-ranking-filter", "")
+        assert page.locator("#s1-ranking tbody tr:visible").count() == 11
+        assert trouble == []
 
 
 def test_every_control_is_reached_by_keyboard(running: Any, written: Any) -> None:

@@ -286,6 +286,33 @@ def test_every_number_has_its_own_interval():
     assert {one["name"]: one["interval"] for one in told}["lag"] == [0.1, 0.7]
 
 
+@pytest.mark.parametrize(
+    ("stage", "chart", "shows"),
+    [
+        ("study", "series-decode_tps-decode", "verdict on decode TPS"),
+        ("derive", "ratio", "P/D ratio"),
+        ("derive", "mix", "P/D ratio"),
+        ("replay", "steps-decode", "backtest of decode_tps"),
+        ("replay", "decision-prefill", "backtest of decode_tps"),
+        ("align", "coverage", "when each signal was recorded"),
+    ],
+)
+def test_the_link_of_a_chart_explains_what_it_shows_in_its_window(stage, chart, shows):
+    """The number of the chart, with the rows and the window of the link."""
+    link = path(stage, f"chart:{chart}") + "?from=2026-07-02T00:00:00Z&to=2026-07-03T00:00:00Z"
+    found = explain(evidence.parse(link), summary(), details())
+    assert found["link"] == link
+    assert shows in found["title"]
+    assert found["window"]["of"] == "the link"
+    assert "method" in text(found)
+
+
+def test_the_link_of_a_chart_that_is_not_drawn_is_a_usage_error():
+    """It says so instead of explaining another."""
+    with pytest.raises(UsageError, match="no such chart"):
+        about("align", "chart:pie")
+
+
 def test_every_link_in_the_summary_is_explained():
     """No evidence that the run hands out leads nowhere."""
 

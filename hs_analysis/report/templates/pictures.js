@@ -64,7 +64,7 @@ const pictures = (() => {
       return made;
     };
     const tools = Object.assign(document.createElement("p"), { className: "tools" });
-    if (figure.dataset.link) tools.append(button("Time window", "Time window", { window: figure.dataset.link }));
+    if (figure.dataset.link) tools.append(button("Window", "Time window", { window: figure.dataset.link }));
     tools.append(button("CSV", "Save CSV", { save: key + "-csv", name: key + ".csv" }),
       ...["png", "svg"].map((kind) => button(kind.toUpperCase(), "Save " + kind.toUpperCase(), { picture: kind, name: `${key}.${kind}` })));
     figure.querySelector(".under").append(tools);

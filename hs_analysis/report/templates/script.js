@@ -155,12 +155,30 @@
       });
     });
   });
+  // A field above each longer table, and the one of the contents: only rows with all its words stay.
+  const LONG_ROWS = 8;
+  document.querySelectorAll("table").forEach((table) => {
+    if (!table.id || !table.tBodies[0] || table.tBodies[0].rows.length <= LONG_ROWS) return;
+    const field = Object.assign(document.createElement("input"), { id: table.id + "-filter", type: "search", autocomplete: "off" });
+    field.dataset.filter = table.id;
+    field.setAttribute("aria-describedby", table.id + "-caption");
+    const label = Object.assign(document.createElement("label"), { htmlFor: field.id, textContent: "Filter rows" });
+    const line = Object.assign(document.createElement("p"), { className: "filter" });
+    line.append(label, " ", field);
+    table.closest(".scroll").before(line);
+  });
   document.querySelectorAll("input[data-filter]").forEach((input) => {
+    const target = byId(input.dataset.filter);
+    const left = input.parentElement.appendChild(Object.assign(document.createElement("span"), { className: "left" }));
+    left.setAttribute("role", "status");
     input.addEventListener("input", () => {
-      const wanted = input.value.toLowerCase();
-      const target = byId(input.dataset.filter);
-      const rows = target.tBodies ? target.tBodies[0].rows : target.children;
-      [...rows].forEach((row) => { row.hidden = !row.textContent.toLowerCase().includes(wanted); });
+      const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const rows = [...(target.tBodies ? target.tBodies[0].rows : target.children)];
+      rows.forEach((row) => {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !wanted.every((word) => text.includes(word));
+      });
+      left.textContent = wanted.length ? ` ${rows.filter((row) => !row.hidden).length} of ${rows.length} rows` : "";
     });
   });
 

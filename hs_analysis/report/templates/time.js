@@ -43,7 +43,7 @@ const timeWindow = (() => {
     const ends = !active() && opener ? whole(opener) : [chosen.from, chosen.to];
     ["from", "to"].forEach((name, place) => { fields[name].value = ends[place] === null ? "" : links.stamp(ends[place]).slice(0, 19); });
     bar.querySelector(".said").textContent = active()
-      ? `Charts over time show ${chosen.from === null ? "the start" : words(chosen.from)} to ${chosen.to === null ? "the end" : words(chosen.to)} UTC.` : "Charts over time show the whole history.";
+      ? `Charts over time show ${chosen.from === null ? "the start" : words(chosen.from)} to ${chosen.to === null ? "the end" : words(chosen.to)} UTC.` : "";
   }
   // First and last moment of the chart of a button, of all drawn charts without one.
   function whole(button) {
