@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from end_to_end.runs import SAMPLES, Finished
-from report.browser import BROWSER, VIEWS, assert_view_works
+from report.browser import BROWSER, SHEETS, VIEWS, assert_view_works, sheets
 from seeds import first
 
 
@@ -20,6 +20,7 @@ from seeds import first
 def test_the_report_of_a_sample_works(
     name: str, view: tuple[int, str], running: Any, root: Path, finished: Finished
 ) -> None:
-    """Wide and light, narrow and dark: no console error, no request, every link lands on its number."""
+    """Wide and light, narrow and dark: no console error, no request, every link lands on its number; 8 A4 pages."""
     done = finished(root / "data_samples" / name, *SAMPLES[name])
     assert_view_works(running, done.folder / "report.html", done.summary, *view)
+    assert sheets(running, done.folder / "report.html") <= SHEETS

@@ -18,6 +18,9 @@ BROWSER = pytest.mark.outside("chromium", "playwright", "axe_playwright_python")
 FOLDED_PX = 4_000
 """Height of a report before anything is opened, at most [px]."""
 
+SHEETS = 8
+"""A4 pages of the printed report of one service, at most."""
+
 VIEWS = ((1280, "light"), (400, "dark"))
 """Widths [px] and colour schemes that every report is seen at; one that holds everything, at all four."""
 NUMBER = re.compile(r"(−?[\d,]*\.?\d+(?:e[−-]?\d+)?)\s*(ms|s|min|h|days|%)?(?![\w/])")
@@ -117,6 +120,14 @@ def assert_view_works(
         assert_links_land(page)
         assert axe_violations(page) == [], place
         assert trouble == [], place
+
+
+def sheets(running: Any, path: Path) -> int:
+    """Return how many A4 pages a report has on paper."""
+    with opened(running, path, 1280, "light") as (page, _):
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        return len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
 
 
 def assert_verdict(page: Any, summary: Mapping[str, Any]) -> None:
