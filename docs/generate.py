@@ -227,6 +227,7 @@ FILES = (
         "the policy as objects of other programs; `exports/index.json` lists what they can't express",
     ),
     ("report.html", "the report: one file that needs no network"),
+    ("report-anonymised.html", "the report with aliases for names, after `hsa report RUN --anonymise`"),
     ("run.duckdb", "views over the tables, for SQL of your own"),
     ("data/inputs.json", "the input files: rows read, stored, duplicate, quarantined, skipped"),
     (

@@ -13,6 +13,7 @@ from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
     OUTPUT,
+    AnonymiseFlags,
     ClusterFlags,
     ConfigFlags,
     CurrentFlags,
@@ -58,6 +59,7 @@ def run(
     machine: MachineFlags,
     strict: StrictFlags,
     fail: FailFlags,
+    names: AnonymiseFlags,
     place: RunFolderFlags,
     out: OutputFlags,
 ) -> None:
@@ -69,8 +71,11 @@ def run(
         place=place, out=out, strict=strict.strict, changes_settings=True,
     )  # fmt: skip
 
+    from hs_analysis.cli.stages import anonymised
     from hs_analysis.pipeline.results import policy_documents, read_summary
 
+    if without_names := anonymised(ran, names):
+        typer.echo(f"report without names: {without_names}", err=True)
     summary = read_summary(ran.folder)
     result = run_result(summary, policy_documents(ran.folder), ran.folder, verbose=out.verbose)
     write_output(result, out.output, no_color=out.no_color)

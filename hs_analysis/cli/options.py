@@ -363,6 +363,22 @@ class FailFlags:
     ] = None
 
 
+@dataclass(frozen=True)
+class AnonymiseFlags:
+    """A second report without the names of the fleet."""
+
+    anonymise: Annotated[
+        bool,
+        _flag(OUTPUT, "Write report-anonymised.html too: label values, names of services, files and hosts "
+              "have aliases; numbers, times, metric names and GPU types stay.", "--anonymise"),
+    ] = False  # fmt: skip
+    anonymise_key: Annotated[
+        Path | None,
+        _flag(OUTPUT, "File with a secret: the same value has the same alias in every report made with it. "
+              "Without one, aliases are numbered in this report alone.", "--anonymise-key", metavar="FILE"),
+    ] = None  # fmt: skip
+
+
 STRICT_HELP = (
     "End with exit code 4 when something is lost: rows rejected, files broken, less come than a pull planned."
 )

@@ -14,6 +14,7 @@ from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
     OUTPUT,
+    AnonymiseFlags,
     ClusterFlags,
     ConfigFlags,
     CurrentFlags,
@@ -126,10 +127,40 @@ def _policy(folder: Path) -> CommandOutput:
     return CommandOutput({"policies": documents}, rows, lambda: [policy_text(folder).rstrip("\n")])
 
 
-def _report(folder: Path) -> CommandOutput:
+def _report(folder: Path, anonymised: Path | None) -> CommandOutput:
     page = folder / "report.html"
     found = {"report": str(page), "summary": str(folder / "summary.json"), "bytes": page.stat().st_size}
-    return CommandOutput(found, [found], lambda: [f"summary: {found['summary']}", f"report: {page}"])
+    lines = [f"summary: {found['summary']}", f"report: {page}"]
+    if anonymised is not None:
+        found |= {"anonymised": str(anonymised)}
+        lines.append(f"report without names: {anonymised}")
+    return CommandOutput(found, [found], lambda: lines)
+
+
+def anonymised(ran: Ran, asked: AnonymiseFlags) -> Path | None:
+    """Write the report without names where it was asked for, say what stays, and return its path."""
+    if not asked.anonymise and asked.anonymise_key is None:
+        return None
+    from hs_analysis.pipeline.report_stages import write_anonymised
+
+    key = b""
+    if asked.anonymise_key is not None:
+        try:
+            key = asked.anonymise_key.read_bytes().strip()
+        except OSError as error:
+            raise UsageError(
+                f"can't be read: {error.strerror}", where=str(asked.anonymise_key), hint="name a text file"
+            ) from error
+        if not key:
+            raise UsageError(
+                "the key is empty", where=str(asked.anonymise_key), hint="write a long random word into it"
+            )
+    path, spoken = write_anonymised(ran.folder, ran.manifest, key)
+    if spoken:
+        typer.echo(
+            f"not replaced in sentences, because the report uses the word: {', '.join(spoken)}", err=True
+        )
+    return path
 
 
 _RUN = "reports/dumps-20260701T0000-20260708T0000"
@@ -219,9 +250,10 @@ def _replayed(ran: Ran) -> CommandOutput:
 
 REPORT_HELP = f"""hsa report {_RUN}
 
-Write summary.json and report.html: one file that opens without a network. --upgrade takes no run: it gives a
-report.html of an earlier version the evidence links that it lacks, from the page alone, as a new file
-OLD.linked.html next to it. Nothing else of the page changes."""
+Write summary.json and report.html: one file that opens without a network. With --anonymise write
+report-anonymised.html too, to pass around: it holds no label value, no name of a service, file or host.
+--upgrade takes no run: it gives a report.html of an earlier version the evidence links that it lacks, from the
+page alone, as a new file OLD.linked.html next to it. Nothing else of the page changes."""
 
 
 @grouped
@@ -249,6 +281,7 @@ def report(
     method: MethodFlags,
     machine: MachineFlags,
     fail: FailFlags,
+    names: AnonymiseFlags,
     out: OutputFlags,
 ) -> None:
     """Write the report and print where it is."""
@@ -263,7 +296,7 @@ def report(
 
     from hs_analysis.pipeline.results import read_summary
 
-    write_output(_report(ran.folder), out.output, no_color=out.no_color)
+    write_output(_report(ran.folder, anonymised(ran, names)), out.output, no_color=out.no_color)
     gates.check_gates(closed, read_summary(ran.folder), ran.folder, fail.junit)
 
 

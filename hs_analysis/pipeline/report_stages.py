@@ -17,6 +17,7 @@ from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
 from hs_analysis.pipeline.edited_policy import ToExport, policies_to_export
 from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, catalogue_of, without_service
 from hs_analysis.pipeline.inputs import is_spooled
+from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.objects import cluster_names, kubernetes_of, selected_for
 from hs_analysis.pipeline.policy_stages import (
     NOTES_FILE,
@@ -28,7 +29,7 @@ from hs_analysis.pipeline.policy_stages import (
     window_of,
 )
 from hs_analysis.pipeline.provenance import made_by
-from hs_analysis.pipeline.records import to_plain
+from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.select_stage import chosen_policy, read_drivers, read_scores
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.study_stages import (
@@ -52,6 +53,7 @@ from hs_analysis.schema.settings import Settings
 EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
+ANONYMISED_FILE = "report-anonymised.html"
 DETAIL_TABLES = (
     "study_points", "capacity_points", "capacity_curve", "mix", "timeline", "splits",
 )  # fmt: skip
@@ -171,18 +173,94 @@ def write_report(work: Work) -> Outcome:
 
     found = _summary(work)
     tables.write_json(work.out, SUMMARY_FILE, found)
-    policies, _ = _policies(work.run)
-    page = render(
-        found,
-        {name: tables.read(work.run, name) for name in DETAIL_TABLES},
-        {policy.service: dump(policy) for policy in policies},
-        tables.read(work.run, "findings"),
-        tables.read(work.run, "signals"),
-        reproduce(work.arguments, work.settings),
-        made_by(),
-    )
+    page = render(found, *_shown(work.run, work.arguments, work.settings))
     (work.out / REPORT_FILE).write_text(page, encoding="utf-8", newline="\n")
     return Outcome(f"{REPORT_FILE} {len(page.encode()) / 1e6:.1f} MB")
+
+
+def _shown(run: Path, arguments: Sequence[Path], settings: Settings) -> tuple[Any, ...]:
+    """Return what `render` is given beside the summary."""
+    policies, _ = _policies(run)
+    return (
+        {name: tables.read(run, name) for name in DETAIL_TABLES},
+        {policy.service: dump(policy) for policy in policies},
+        tables.read(run, "findings"),
+        tables.read(run, "signals"),
+        reproduce(arguments, settings),
+        made_by(),
+    )
+
+
+def write_anonymised(run: Path, manifest: Manifest, key: bytes = b"") -> tuple[Path, list[str]]:
+    """Write the report of a run once more, with aliases for what identifies its fleet.
+
+    Returns
+    -------
+    Path
+        The page, beside report.html.
+    list of str
+        Values that stay where they stand in sentences, because the report uses the word itself.
+
+    Raises
+    ------
+    HsError
+        When a value would still stand in the page; then nothing is written.
+    """
+    from hs_analysis.report import anonymise, render
+    from hs_analysis.report.library import chart_library
+
+    settings = from_plain(Settings, manifest.settings)
+    arguments = [Path(text) for text in manifest.arguments]
+    found = tables.read_json(run, SUMMARY_FILE)
+    services = {str(entry["service"]) for entry in found["services"]}
+    aliases = anonymise.aliases_of(_names(run, arguments, settings, found), services, key)
+    details, policies, findings, signals, command, makers = _shown(run, arguments, settings)
+    page = render(
+        aliases.plain(found),
+        {name: aliases.frame(frame) for name, frame in details.items()},
+        {aliases.text(name): aliases.text(text) for name, text in policies.items()},
+        aliases.frame(findings),
+        aliases.frame(signals),
+        aliases.text(command),
+        makers,
+    )
+    anonymise.check(aliases, page.replace(chart_library(), ""))
+    path = run / ANONYMISED_FILE
+    path.write_text(page, encoding="utf-8", newline="\n")
+    return path, sorted(aliases.spoken)
+
+
+def _names(
+    run: Path, arguments: Sequence[Path], settings: Settings, found: Mapping[str, Any]
+) -> dict[str, set[str]]:
+    """Return what identifies the fleet of a run, by kind."""
+    from hs_analysis.report.anonymise import KINDS, address_of, kind_of_label
+
+    names: dict[str, set[str]] = {kind: set() for kind in KINDS}
+    series = tables.read(run, "series")
+    for labels in series["labels"].unique().to_list():
+        for label, value in dict(labels or ()).items():
+            if kind := kind_of_label(label):
+                names[kind].add(value)
+    names["pod"] |= set(series["instance"].drop_nulls())
+    names["capture"] |= set(series["capture"].drop_nulls())
+    given = [entry["name"] for entry in found["inputs"]]
+    given += [path.name for path in arguments if not is_spooled(path)]
+    given += [
+        one.name for one in (*settings.beside.policies, *settings.beside.current, *settings.beside.topology)
+    ]
+    for name in given:
+        names["file"] |= {name, Path(name).name}
+        names["capture"] |= set(Path(name).parts[:-1])
+    names["name"] |= {one.label for one in settings.excluded if one.label}
+    names["name"] |= {one.text for one in settings.events if one.text}
+    if settings.server_address:
+        names["address"].add(settings.server_address)
+    every = [value for values in names.values() for value in values]
+    names["address"] |= {
+        host for value in every if (host := address_of(value)) and value not in names["file"]
+    }
+    return names
 
 
 def _service(run: Path, entry: Mapping[str, Any], derived: Derived, replay: ReplayResult) -> dict[str, Any]:
