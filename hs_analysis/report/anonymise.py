@@ -201,8 +201,8 @@ def check(aliases: Aliases, page: str) -> None:
     """
     if left := aliases.standing(page):
         raise HsError(
-            f"{len(left)} values would still stand in the report, the first {left[0]!r}",
-            where="--anonymise", hint="nothing was written; please report it with the kind of that value",
+            f"{len(left)} values are still in the report, the first {left[0]!r}",
+            where="--anonymise", hint="nothing was written; please report which label or file it comes from",
         )  # fmt: skip
 
 
