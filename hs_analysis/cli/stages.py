@@ -252,8 +252,8 @@ REPORT_HELP = f"""hsa report {_RUN}
 
 Write summary.json and report.html: one file that opens without a network. With --anonymise write
 report-anonymised.html too, to pass around: it holds no label value, no name of a service, file or host.
---upgrade takes no run: it gives a report.html of an earlier version the evidence links that it lacks, from the
-page alone, as a new file OLD.linked.html next to it. Nothing else of the page changes."""
+--upgrade takes no run: it gives a report.html of an earlier version the evidence links that it lacks, from
+the page alone, as a new file OLD.linked.html next to it. Nothing else of the page changes."""
 
 
 @grouped
