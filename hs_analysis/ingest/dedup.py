@@ -490,11 +490,10 @@ def _count_outcomes(
     if samples.files.size and found.stored.size == samples.files.size and len(one.pieces) == 1:
         outcomes[one.pieces[0].file_no, "stored"] += samples.files.size
         return
-    pairs, sizes = np.unique(
-        np.stack([samples.files, found.outcomes.astype(np.int64)]), axis=1, return_counts=True
-    )
-    for (file_no, outcome), size in zip(pairs.T.tolist(), sizes.tolist(), strict=True):
-        outcomes[file_no, OUTCOMES[outcome]] += size
+    sizes = np.bincount(samples.files * len(OUTCOMES) + found.outcomes)  # far cheaper than sorting the pairs
+    for place in np.flatnonzero(sizes).tolist():
+        file_no, outcome = divmod(place, len(OUTCOMES))
+        outcomes[file_no, OUTCOMES[outcome]] += int(sizes[place])
 
 
 def _batch(rows: Sequence[_StoredRows]) -> pa.RecordBatch:
