@@ -755,7 +755,9 @@ def _service_frame(data: ServiceFrame | pl.DataFrame, service: str | None, used:
 
 
 def _samples(folder: Path) -> pl.DataFrame:
-    return pl.read_parquet(sorted(folder.glob(tables.PLACES["samples"])))
+    parts = sorted(folder.glob(tables.PLACES["samples"]))
+    samples = pl.read_parquet(parts)
+    return samples.sort("series_id", "t") if len(parts) > 1 else samples
 
 
 def _documents(policies: Policies | None) -> tuple[Document, ...]:

@@ -110,4 +110,5 @@ def _asked(form: Form, series: pl.DataFrame) -> pl.DataFrame:
 def _history(series: pl.DataFrame, samples: Path) -> History:
     wanted = series["series_id"].to_list()
     stored = pl.scan_parquet(samples).filter(pl.col("series_id").is_in(wanted))
-    return History.from_frames(series, stored.select("series_id", "t", "value", "flag").collect())
+    columns = stored.select("series_id", "t", "value", "flag").sort("series_id", "t")
+    return History.from_frames(series, columns.collect())

@@ -39,6 +39,7 @@ from hs_analysis.store import (
     Database,
     flagged_samples,
     read_table,
+    sample_parts,
     series_samples,
     without_stretches,
     write_table,
@@ -423,20 +424,23 @@ def samples_within(work: Work, database: Database) -> Iterator[Path]:
     if not _bounded(work.settings):
         yield whole
         return
-    cut = work.out / "within_bounds.parquet"
+    cut = work.out / "within_bounds"
     first, last = (_seconds(text) for text in (work.settings.start, work.settings.end))
     params = {"first": -math.inf if first is None else first, "last": math.inf if last is None else last}
     try:
-        rows = write_table(database.stream("align/within_bounds", params, {"samples": whole}), SAMPLES, cut)
+        rows = 0
+        for part in sample_parts(whole):
+            inside = database.stream("align/within_bounds", params, {"samples": part})
+            rows += write_table(inside, SAMPLES, cut / part.name)
         if not rows:
             raise InputError(
                 "no sample lies between --from and --to",
                 where=f"{work.settings.start or 'the start'} to {work.settings.end or 'the end'}",
                 hint="widen them; hsa ingest prints the window of the input",
             )
-        yield cut
+        yield cut / whole.name
     finally:
-        cut.unlink(missing_ok=True)
+        shutil.rmtree(cut, ignore_errors=True)
 
 
 def _bounded(settings: Settings) -> bool:

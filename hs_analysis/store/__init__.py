@@ -2,7 +2,13 @@
 
 from hs_analysis.store.database import Database, Input, query_names, query_text
 from hs_analysis.store.explore import Answer, PackQuery, explore, operators_pack
-from hs_analysis.store.samples import flagged_samples, series_samples, without_stretches
+from hs_analysis.store.samples import (
+    flagged_samples,
+    renumbered,
+    sample_parts,
+    series_samples,
+    without_stretches,
+)
 from hs_analysis.store.tables import read_table, write_table, write_view_database
 
 __all__ = [
@@ -16,6 +22,8 @@ __all__ = [
     "query_names",
     "query_text",
     "read_table",
+    "renumbered",
+    "sample_parts",
     "series_samples",
     "without_stretches",
     "write_table",

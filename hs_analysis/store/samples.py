@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from heapq import merge
 from itertools import groupby
 from pathlib import Path
 
@@ -28,13 +30,13 @@ _Run = tuple[int, list[np.ndarray]]
 
 
 def series_samples(place: Path, wanted: Iterable[int]) -> Iterator[Samples]:
-    """Yield the samples of some series; memory is one series and one row group.
+    """Yield the samples of some series; memory is one series and one row group of each file.
 
     Parameters
     ----------
     place
-        The samples, sorted by series and time; the last part of the path may be a glob, whose files hold
-        series of their own.
+        The samples, sorted by series and time; the last part of the path may be a glob. What several files
+        hold of a series follows one another in time, in the order of `sample_parts`.
     wanted
         Numbers of series; those without a sample are left out.
 
@@ -44,6 +46,29 @@ def series_samples(place: Path, wanted: Iterable[int]) -> Iterator[Samples]:
     """
     for number, (t_us, values) in _series(place, wanted, ["t", "value"]):
         yield number, t_us, values
+
+
+def sample_parts(place: Path) -> list[Path]:
+    """Return the files of a table of samples, earlier samples of a series first: by number, not by text."""
+    return sorted(place.parent.glob(place.name), key=lambda path: (len(path.name), path.name))
+
+
+def renumbered(place: Path, numbers: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """Yield a table of samples with other numbers of series.
+
+    Parameters
+    ----------
+    place
+        The samples, one file.
+    numbers
+        New number of each series by its old one; they must keep the order.
+    """
+    with pq.ParquetFile(place, buffer_size=READ_BYTES, pre_buffer=False) as file:
+        at = file.schema_arrow.get_field_index("series_id")
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, use_threads=False)
+            fresh = arrow(numbers[_plain(table.column("series_id"))], pa.int64())
+            yield from table.set_column(at, table.schema.field("series_id"), fresh).to_batches()
 
 
 def flagged_samples(place: Path, wanted: Iterable[int]) -> Iterator[Flagged]:
@@ -97,9 +122,14 @@ def _nulled(table: pa.Table, hit: np.ndarray, flag: str) -> pa.Table:
 
 def _series(place: Path, wanted: Iterable[int], columns: list[str]) -> Iterator[_Run]:
     numbers = np.unique(np.fromiter(wanted, np.int64))
-    for path in sorted(place.parent.glob(place.name)):
-        with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
-            yield from _whole(_runs(file, numbers, columns))
+    with ExitStack() as opened:
+        files = [
+            opened.enter_context(pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False))
+            for path in sample_parts(place)
+        ]
+        yield from _whole(
+            merge(*(_runs(file, numbers, columns) for file in files), key=lambda run: run[0])
+        )
 
 
 def _runs(file: pq.ParquetFile, wanted: np.ndarray, columns: list[str]) -> Iterator[_Run]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hs_analysis.schema.frames import SAMPLES
-from hs_analysis.store import flagged_samples, series_samples, without_stretches
+from hs_analysis.store import flagged_samples, renumbered, series_samples, without_stretches
 
 LENGTHS = {0: 5, 2: 1, 3: 17, 4: 2, 9: 8}
 """Series and how many samples each has."""
@@ -47,6 +47,32 @@ def test_series_come_whole_and_in_order(tmp_path: Path, rows_a_group: int, wante
     for number, t_us, values in read:
         assert t_us.tolist() == stored[number][0]
         np.testing.assert_array_equal(values, np.array(stored[number][1], dtype=float))
+
+
+@pytest.mark.parametrize("rows_a_group", [1, 3, 100])
+@pytest.mark.parametrize("wanted", [[0, 2, 3, 4, 9], [9, 3]])
+def test_a_series_of_several_files_comes_once(tmp_path: Path, rows_a_group: int, wanted: list[int]) -> None:
+    """Its samples follow one another in the order of the files' numbers, of which the tenth is no second."""
+    stored = written(tmp_path / "whole", 100)
+    rows = pq.read_table(tmp_path / "whole")
+    part_of = np.array([k * 3 // count for count in LENGTHS.values() for k in range(count)])
+    for number, name in enumerate(("part-0", "part-2", "part-10")):
+        part = rows.filter(pa.array(part_of == number))
+        pq.write_table(part, tmp_path / f"{name}.parquet", row_group_size=rows_a_group)
+    read = list(series_samples(tmp_path / "*.parquet", wanted))
+    assert [number for number, _, _ in read] == sorted(wanted)
+    for number, t_us, values in read:
+        assert t_us.tolist() == stored[number][0]
+        np.testing.assert_array_equal(values, np.array(stored[number][1], dtype=float))
+
+
+def test_numbers_of_series_change_and_nothing_else(tmp_path: Path) -> None:
+    """However the samples lie in row groups."""
+    written(tmp_path / "part-0.parquet", 3)
+    before = pq.read_table(tmp_path / "part-0.parquet").to_pylist()
+    batches = renumbered(tmp_path / "part-0.parquet", np.arange(10) * 2 + 5)
+    after = pa.Table.from_batches(batches, SAMPLES).to_pylist()
+    assert after == [row | {"series_id": row["series_id"] * 2 + 5} for row in before]
 
 
 def test_repeats_are_marked(tmp_path: Path) -> None:
