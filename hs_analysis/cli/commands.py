@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from hs_analysis.cli import gates
-from hs_analysis.cli.context import from_inputs, on_folder
+from hs_analysis.cli.context import extended, from_inputs, on_folder
 from hs_analysis.cli.options import (
+    INPUT,
     METHOD,
     OUTPUT,
     AnonymiseFlags,
@@ -48,6 +49,17 @@ RUN_HELP = (
 @grouped
 def run(
     inputs: Inputs,
+    extend: Annotated[
+        Path | None,
+        typer.Option(
+            "--extend",
+            metavar="RUN",
+            rich_help_panel=INPUT,
+            show_default=False,
+            help="Add the INPUTs, later days, to this run: the results are those of a run over all of them.",
+        ),
+    ] = None,
+    *,
     settings: ConfigFlags,
     reading: ReadingFlags,
     history: HistoryFlags,
@@ -64,12 +76,17 @@ def run(
     out: OutputFlags,
 ) -> None:
     """Run every stage and print the answers."""
-    closed = gates.summary_gates(fail.fail_on or (), place.run_dir)
+    closed = gates.summary_gates(fail.fail_on or (), extend or place.run_dir)
     flags = (reading, history, slo, method, current, controller, cluster, machine)
-    ran = from_inputs(
-        inputs, "report", settings.config, flags,
-        place=place, out=out, strict=strict.strict, changes_settings=True,
-    )  # fmt: skip
+    if extend is not None:
+        ran = extended(
+            extend, inputs, "report", settings.config, flags, place=place, out=out, strict=strict.strict
+        )
+    else:
+        ran = from_inputs(
+            inputs, "report", settings.config, flags,
+            place=place, out=out, strict=strict.strict, changes_settings=True,
+        )  # fmt: skip
 
     from hs_analysis.cli.stages import anonymised
     from hs_analysis.pipeline.results import policy_documents, read_summary

@@ -68,6 +68,43 @@ def from_inputs(
     return ran
 
 
+def extended(
+    folder: Path,
+    arguments: Sequence[Path],
+    target: str,
+    config: Path | None,
+    flags: Sequence[Flags],
+    *,
+    place: RunFolderFlags,
+    out: OutputFlags,
+    strict: bool = False,
+) -> Ran:
+    """Add inputs to a run and bring every stage up to date; given settings may not differ from the run's."""
+    if place.run_dir or place.force:
+        flag = "--run-dir" if place.run_dir else "--force"
+        raise UsageError("does not go with --extend", where=flag, hint="--extend names the run folder")
+    layers = [group.layer() for group in flags]
+
+    from hs_analysis.pipeline.chain import STAGES
+    from hs_analysis.pipeline.run_folder import require
+    from hs_analysis.pipeline.session import extend_run, of_run
+
+    before = require(folder)
+    used = effective.for_run(of_run(before), before.origins, config, layers)
+    progress = progress_listener(quiet=out.quiet, no_color=out.no_color, log=out.log)
+    _report_settings(used, progress, verbose=out.verbose)
+    try:
+        ran = extend_run(
+            folder, arguments, target, stages=STAGES, progress=progress,
+            asked=_invocation(used, strict=strict, stdin=_stdin(arguments)),
+        )  # fmt: skip
+    finally:
+        progress.close()
+    _report_stale(ran, progress)
+    progress.noted(f"run folder: {ran.folder}")
+    return ran
+
+
 def on_folder(
     folder: Path,
     target: str,

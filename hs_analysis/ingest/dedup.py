@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.ingest.quality import quality_frame, quality_of
+from hs_analysis.errors import InputError
+from hs_analysis.ingest.quality import SeriesShape, quality_frame, quality_of, shape_of
 from hs_analysis.ingest.rows import FLAGS
 from hs_analysis.ingest.staging import Piece, Samples, Staging
 from hs_analysis.schema.frames import SAMPLES, arrow
@@ -131,13 +132,57 @@ class RepeatedSamples:
 
     _grids: dict[str, list[_RepeatGrid]] = field(default_factory=dict)
 
-    def add(self, capture: str, t_us: np.ndarray, values: np.ndarray, *, clock_like: bool) -> None:
-        """Count one series: stored samples in time order; missing values are left out."""
+    @staticmethod
+    def of(table: pl.DataFrame) -> RepeatedSamples:
+        """Return counts as `table` gave them."""
+        found = RepeatedSamples()
+        for (capture,), own in table.group_by("capture", maintain_order=True):
+            counts = own.select(REPEAT_COUNTS).to_numpy().T.astype(np.int32)
+            found._grids[str(capture)] = [_RepeatGrid(own["t_us"].to_numpy().copy(), counts)]
+        return found
+
+    def table(self) -> pl.DataFrame:
+        """Return the counts as a frame (capture, t_us, the six counts), sorted."""
+        schema = {"capture": pl.String, "t_us": pl.Int64, **dict.fromkeys(REPEAT_COUNTS, pl.Int32)}
+        frames = [pl.DataFrame(schema=schema)]
+        for capture, grids in sorted(self._grids.items()):
+            whole = _merged_grids(grids)
+            frame = pl.DataFrame(whole.counts.T, schema=dict.fromkeys(REPEAT_COUNTS, pl.Int32))
+            frames.append(
+                frame.select(pl.lit(capture).alias("capture"), pl.Series("t_us", whole.t_us), *REPEAT_COUNTS)
+                .filter(pl.any_horizontal(pl.col(*REPEAT_COUNTS) != 0))
+                .sort("t_us")
+            )
+        return pl.concat(frames)
+
+    def ends(self) -> dict[str, int]:
+        """Return the last moment of each capture [us since 1970, UTC]."""
+        return {
+            capture: max(int(grid.t_us[-1]) for grid in grids)
+            for capture, grids in self._grids.items()
+            if any(grid.t_us.size for grid in grids)
+        }
+
+    def add(
+        self,
+        capture: str,
+        t_us: np.ndarray,
+        values: np.ndarray,
+        *,
+        clock_like: bool,
+        before: tuple[int, float] | None = None,
+    ) -> None:
+        """Count one series: stored samples in time order; missing values are left out.
+
+        ``before`` are the moment and the value of its last sample, where it is counted up to there.
+        """
         there = ~np.isnan(values)
         if not there.all():
             t_us, values = t_us[there], values[there]
         if not t_us.size:
             return
+        if before is not None:
+            t_us, values = np.append(before[0], t_us), np.append(before[1], values)
         counts, at = self._place(capture, t_us)
         again = values[1:] == values[:-1]
         counts[0, at[1:]] += 1
@@ -145,7 +190,10 @@ class RepeatedSamples:
         if clock_like:
             counts[2, at[1:]] += 1
             counts[3, at[1:]] += again
-        counts[4, at[0]] += 1
+        if before is None:
+            counts[4, at[0]] += 1
+        else:  # it did not end there
+            counts[5, at[0]] -= 1
         counts[5, at[-1]] += 1
 
     def _place(self, capture: str, t_us: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -287,6 +335,41 @@ LOOKBACK_FLAG = len(FLAGS)
 _FLAG_TEXTS = arrow([None, *FLAGS[1:], "lookback"], pa.string())
 
 
+class CannotExtendError(InputError):
+    """New files do not go on where what is stored ends: everything has to be read again."""
+
+
+@dataclass(frozen=True)
+class StoredBefore:
+    """What a run holds of a series, to which later samples are added.
+
+    Attributes
+    ----------
+    shape
+        What the stored samples show.
+    last_us, last_value, last_flag, last_file
+        The last sample as it was read: moment, value (NaN where missing), flag code, number of its file.
+    value_us, value
+        The last one that is not missing, before repeats are made null; None and NaN without any.
+    total
+        Sum of what a counter gained, where its samples are increases.
+    """
+
+    shape: SeriesShape
+    last_us: int
+    last_value: float
+    last_flag: int
+    last_file: int
+    value_us: int | None
+    value: float
+    total: float = 0.0
+
+    @property
+    def present(self) -> tuple[int, float] | None:
+        """Moment and value of the last sample that is not missing."""
+        return None if self.value_us is None else (self.value_us, self.value)
+
+
 @dataclass(frozen=True)
 class StoredSeries:
     """One series to be stored.
@@ -303,6 +386,8 @@ class StoredSeries:
         Whether a server may have repeated its values across a scrape gap.
     increases
         Whether its samples are what a counter gained since the one before; its totals are stored.
+    before
+        What is stored of it already; None where nothing is.
     """
 
     series_id: int
@@ -312,6 +397,12 @@ class StoredSeries:
     pieces: Sequence[Piece]
     looks_back: bool = True
     increases: bool = False
+    before: StoredBefore | None = None
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether there are samples to be stored."""
+        return any(piece.is_staged for piece in self.pieces)
 
 
 OnContradictions = Callable[[int, Samples], None]
@@ -330,11 +421,17 @@ class Deduplication:
         (file number, outcome) → samples.
     qualities
         Rows of `quality_of`, one per stored series.
+    stored
+        Series number → what is stored of it now.
+    repeats
+        Counts of samples that repeat the one before.
     """
 
     frozen: pl.DataFrame
     outcomes: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
     qualities: list[tuple[object, ...]] = field(default_factory=list)
+    stored: dict[int, StoredBefore] = field(default_factory=dict)
+    repeats: RepeatedSamples = field(default_factory=RepeatedSamples)
 
     @property
     def quality(self) -> pl.DataFrame:
@@ -348,8 +445,11 @@ def stored_batches(
     covered: Mapping[int, Mapping[int, Sequence[RangeUs]]],
     on_conflict: str,
     set_aside: OnContradictions,
+    repeats: RepeatedSamples | None = None,
 ) -> tuple[Deduplication, Iterator[pa.RecordBatch]]:
     """Return what is found and the stored samples as batches of contract SAMPLES.
+
+    Of a series that is stored up to some moment the batches hold what comes later.
 
     Parameters
     ----------
@@ -363,9 +463,17 @@ def stored_batches(
         As for `deduplicate`.
     set_aside
         Takes contradicting samples, a series at a time: there may be more of them than fit into memory.
+    repeats
+        Counts of what is stored already; they are added to.
+
+    Raises
+    ------
+    CannotExtendError
+        When samples do not follow those that are stored; while the batches are read, too.
     """
     read = partial(_read, staging=staging, covered=covered, on_conflict=on_conflict)
-    found = Deduplication(frozen_ranges(_repeats(series, read)))
+    counted = repeats or RepeatedSamples()
+    found = Deduplication(frozen_ranges(_repeats(series, read, counted)), repeats=counted)
     return found, _in_batches(_stored_rows(series, read, found, set_aside))
 
 
@@ -380,18 +488,44 @@ def _read(
     covered: Mapping[int, Mapping[int, Sequence[RangeUs]]],
     on_conflict: str,
 ) -> tuple[Samples, Deduplicated]:
-    samples = staging.samples(one.pieces)
-    return samples, deduplicate(samples, dict(covered.get(one.series_id, {})), on_conflict)
+    samples = staging.samples([piece for piece in one.pieces if piece.is_staged])
+    spans = dict(covered.get(one.series_id, {}))
+    if one.before is None or not np.any(samples.t_us <= one.before.last_us):
+        return samples, deduplicate(samples, spans, on_conflict)
+    return _beside_the_last(one, one.before, samples, on_conflict)
 
 
-def _repeats(series: Sequence[StoredSeries], read: _Read) -> pl.DataFrame:
+def _beside_the_last(
+    one: StoredSeries, before: StoredBefore, samples: Samples, on_conflict: str
+) -> tuple[Samples, Deduplicated]:
+    """Return samples of which some are copies of the last one that is stored: two pulls share a moment."""
+    copy = samples.t_us == before.last_us
+    same = samples.flags[copy] == before.last_flag
+    equal = samples.values[copy] == before.last_value
+    missing = np.isnan(samples.values[copy]) & np.isnan(before.last_value)
+    first = before.last_file < samples.files[copy]
+    if one.increases or samples.t_us.min() < before.last_us or not np.all(same & (equal | missing) & first):
+        raise CannotExtendError("samples of a stored series lie before its end or contradict it")
+    later = np.flatnonzero(~copy)
+    rest = deduplicate(
+        Samples(samples.t_us[later], samples.values[later], samples.flags[later], samples.files[later]),
+        {}, on_conflict,
+    )  # fmt: skip
+    outcomes = np.full(copy.size, DUPLICATE, np.uint8)
+    outcomes[later] = rest.outcomes
+    return samples, Deduplicated(outcomes, later[rest.stored])
+
+
+def _repeats(series: Sequence[StoredSeries], read: _Read, repeats: RepeatedSamples) -> pl.DataFrame:
     """Return what `RepeatedSamples` counts in the stored samples of all series that may be repeated."""
-    repeats = RepeatedSamples()
     for one in series:
-        if one.looks_back:
+        if one.looks_back and one.is_staged:
             samples, found = read(one)
             stored = found.stored
-            repeats.add(one.capture, samples.t_us[stored], samples.values[stored], clock_like=one.clock_like)
+            repeats.add(
+                one.capture, samples.t_us[stored], samples.values[stored], clock_like=one.clock_like,
+                before=one.before.present if one.before else None,
+            )  # fmt: skip
     return repeats.frame()
 
 
@@ -401,33 +535,61 @@ def _stored_rows(
     """Yield the samples of each series that has any; `result` and `set_aside` take the rest."""
     ranges = _by_capture(result.frozen)
     for one in series:
-        samples, found = read(one)
-        _count_outcomes(one, samples, found, result.outcomes)
-        if (torn := np.flatnonzero(found.outcomes == CONFLICT)).size:
-            set_aside(one.series_id, _in_order(samples, torn))
-        t_us, values, flags = (
-            column[found.stored] for column in (samples.t_us, samples.values, samples.flags)
-        )
-        if not t_us.size:
-            continue
-        if one.increases:
-            values = totals(values)
-        repeated = repeated_across_gap(t_us, values, ranges.get(one.capture, ()) if one.looks_back else ())
-        values = np.where(repeated, np.nan, values)
-        result.qualities.append(
-            quality_of(one.series_id, t_us, values, counter=one.counter, lookback=int(repeated.sum()))
-        )
-        yield one.series_id, t_us, values, np.where(repeated, np.uint8(LOOKBACK_FLAG), flags)
+        if one.before is not None:
+            result.stored[one.series_id] = one.before
+        if one.is_staged:
+            samples, found = read(one)
+            _count_outcomes(one, samples, found, result.outcomes)
+            if (torn := np.flatnonzero(found.outcomes == CONFLICT)).size:
+                set_aside(one.series_id, _in_order(samples, torn))
+            if found.stored.size:
+                yield _stored(one, samples, found.stored, ranges.get(one.capture, ()), result)
+        if one.series_id in result.stored:
+            result.qualities.append(quality_of(one.series_id, result.stored[one.series_id].shape))
 
 
-def totals(increases: np.ndarray) -> np.ndarray:
+def _stored(
+    one: StoredSeries,
+    samples: Samples,
+    stored: np.ndarray,
+    ranges: Sequence[tuple[int, int, int]],
+    result: Deduplication,
+) -> _StoredRows:
+    """Return the stored samples of a series, and let `result` take what is stored of it now."""
+    t_us, read, flags, files = (
+        column[stored] for column in (samples.t_us, samples.values, samples.flags, samples.files)
+    )
+    before = one.before
+    values = totals(read, before.total if before else 0.0) if one.increases else read
+    repeated = repeated_across_gap(t_us, values, ranges if one.looks_back else ())
+    shown = np.where(repeated, np.nan, values)
+    shape = shape_of(
+        t_us,
+        shown,
+        counter=one.counter,
+        lookback=int(repeated.sum()),
+        before=before.shape if before else None,
+    )
+    now = StoredBefore(
+        shape, int(t_us[-1]), float(read[-1]), int(flags[-1]), int(files[-1]),
+        *((before.value_us, before.value, before.total) if before else (None, np.nan, 0.0)),
+    )  # fmt: skip
+    if (there := np.flatnonzero(~np.isnan(values))).size:
+        last = there[-1]
+        now = replace(now, value_us=int(t_us[last]), value=float(read[last]), total=float(values[last]))
+    result.stored[one.series_id] = now
+    return one.series_id, t_us, shown, np.where(repeated, np.uint8(LOOKBACK_FLAG), flags)
+
+
+def totals(increases: np.ndarray, before: float = 0.0) -> np.ndarray:
     """Return a counter from what it gained, in time order; where that is missing so is the total.
 
-    It counts from the first sample of all files. A gain that is missing is not made up: the total goes on
-    without it.
+    It counts on from ``before``, which is nothing at the first sample of all files. A gain that is missing is
+    not made up: the total goes on without it.
     """
     missing = np.isnan(increases)
-    return np.where(missing, np.nan, np.cumsum(np.where(missing, 0.0, increases)))
+    sums = np.cumsum(np.append(before, np.where(missing, 0.0, increases)))[1:]
+    return np.where(missing, np.nan, sums)
 
 
 def _in_batches(stored: Iterable[_StoredRows]) -> Iterator[pa.RecordBatch]:

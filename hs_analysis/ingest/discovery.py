@@ -139,7 +139,10 @@ def discover(inputs: Sequence[Path], how: Reading | None = None) -> Discovery:
 
 
 def _candidates(inputs: Sequence[Path]) -> list[tuple[Path, str, bool]]:
-    """Return (path, name, named) of every file once, sorted by name; naming a file beats its folder."""
+    """Return (path, name, named) of every file once, sorted by name; naming a file beats its folder.
+
+    Files of one name are sorted by where they lie, however the inputs were spelt.
+    """
     found: dict[Path, tuple[Path, str, bool]] = {}
     whole = {given for given in inputs if given.is_file() or (given.is_dir() and is_tsdb(given))}
     for given in inputs:
@@ -149,7 +152,7 @@ def _candidates(inputs: Sequence[Path]) -> list[tuple[Path, str, bool]]:
         if given.is_dir() and given not in whole:
             for path, name in _listed(given):
                 found.setdefault(path.resolve(), (path, name, False))
-    return sorted(found.values(), key=lambda one: (one[1], str(one[0])))
+    return [one for _, one in sorted(found.items(), key=lambda pair: (pair[1][1], str(pair[0])))]
 
 
 def holds_no_series(path: Path) -> bool:

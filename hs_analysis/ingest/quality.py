@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -45,45 +45,165 @@ QUALITY: dict[str, pl.DataType | type[pl.DataType]] = {
 """Columns of a quality frame, as the reference query gives them."""
 
 
-def quality_of(
-    series_id: int, t_us: np.ndarray, values: np.ndarray, *, counter: bool, lookback: int
-) -> tuple[object, ...]:
-    """Return one row of QUALITY for stored samples in time order, at least one; NaN is missing."""
+@dataclass(frozen=True)
+class Pauses:
+    """Distances of moments [s]: each different one once, ascending, and how often it came."""
+
+    length_s: np.ndarray
+    count: np.ndarray
+
+    @staticmethod
+    def of(lengths_s: np.ndarray) -> Pauses:
+        """Count some distances."""
+        if lengths_s.size and lengths_s.min() == lengths_s.max():
+            return Pauses(lengths_s[:1], np.array([lengths_s.size]))
+        return Pauses(*np.unique(lengths_s, return_counts=True))
+
+    def and_more(self, other: Pauses) -> Pauses:
+        """Return both counts as one."""
+        lengths, place = np.unique(np.append(self.length_s, other.length_s), return_inverse=True)
+        counts = np.zeros(lengths.size, np.int64)
+        np.add.at(counts, place, np.append(self.count, other.count))
+        return Pauses(lengths, counts)
+
+    def median(self) -> float | None:
+        """Return the middle one, the mean of the two in the middle of an even number, None of none."""
+        total = int(self.count.sum())
+        if not total:
+            return None
+        middle = np.searchsorted(np.cumsum(self.count), [(total - 1) // 2, total // 2], "right")
+        low, high = self.length_s[middle].tolist()
+        return float(low) if low == high else (low + high) / 2.0
+
+
+@dataclass(frozen=True)
+class SeriesShape:
+    """What stored samples of a series showed, in a form that later samples can continue.
+
+    Attributes
+    ----------
+    rows, nulls, lookback, resets, changes
+        Samples, missing ones, those repeated across a scrape gap, falls of a counter, changes of the value.
+    first_us, last_us
+        Moments of the first and the last sample [us since 1970, UTC].
+    low, high
+        Range of the values, None without any.
+    pauses, news
+        Distances of the values, and of the moments at which a new one begins.
+    value, value_us
+        The last value, NaN without any, and its moment.
+    since_us
+        When the last value began.
+    longest_us
+        Longest stretch without a change that is over: first and last moment, None without any.
+    """
+
+    rows: int
+    nulls: int
+    lookback: int
+    resets: int
+    changes: int
+    first_us: int
+    last_us: int
+    low: float | None
+    high: float | None
+    pauses: Pauses
+    news: Pauses
+    value: float
+    value_us: int | None
+    since_us: int | None
+    longest_us: tuple[int, int] | None
+
+
+def shape_of(
+    t_us: np.ndarray,
+    values: np.ndarray,
+    *,
+    counter: bool,
+    lookback: int,
+    before: SeriesShape | None = None,
+) -> SeriesShape:
+    """Return what stored samples in time order show, at least one; NaN is missing.
+
+    ``before`` is what the samples before these showed.
+    """
     there = ~np.isnan(values)
-    t_s = (t_us if there.all() else t_us[there]) / 1e6
-    present = values if there.all() else values[there]
-    pauses = np.diff(t_s)
-    interval_s = _median(pauses)
-    long = pauses[pauses > GAP_INTERVALS * interval_s] if interval_s is not None else pauses[:0]
-    changed = np.flatnonzero(np.diff(present, prepend=np.nan) != 0)
+    nulls = t_us.size - int(np.count_nonzero(there))
+    moments, present = (t_us, values) if not nulls else (t_us[there], values[there])
+    if before is not None and before.value_us is not None:
+        moments, present = np.append(before.value_us, moments), np.append(before.value, present)
+    t_s = moments / 1e6
+    changed = np.flatnonzero(present[1:] != present[:-1]) + 1
+    since = moments[:1] if before is None or before.since_us is None else np.array([before.since_us])
+    begins = np.append(since, moments[changed])
+    found = SeriesShape(
+        rows=t_us.size,
+        nulls=nulls,
+        lookback=lookback,
+        resets=int(np.count_nonzero(present[1:] < present[:-1])) if counter else 0,
+        changes=changed.size,
+        first_us=int(t_us[0]),
+        last_us=int(t_us[-1]),
+        low=float(present.min()) if present.size else None,
+        high=float(present.max()) if present.size else None,
+        pauses=Pauses.of(np.diff(t_s)),
+        news=Pauses.of(np.diff(begins / 1e6)),
+        value=float(present[-1]) if present.size else np.nan,
+        value_us=int(moments[-1]) if moments.size else None,
+        since_us=int(begins[-1]) if moments.size else None,
+        longest_us=_longest(begins[:-1], moments[changed - 1]),
+    )
+    return found if before is None else _together(before, found)
+
+
+def _longest(begins_us: np.ndarray, ends_us: np.ndarray) -> tuple[int, int] | None:
+    """Return the longest of some stretches, the first of equal ones."""
+    if not begins_us.size:
+        return None
+    at = int(np.argmax(ends_us / 1e6 - begins_us / 1e6))
+    return int(begins_us[at]), int(ends_us[at])
+
+
+def _together(one: SeriesShape, then: SeriesShape) -> SeriesShape:
+    """Return what two stretches of a series show, the second worked out with the last value of the first."""
+    sums = {
+        name: getattr(one, name) + getattr(then, name)
+        for name in ("rows", "nulls", "lookback", "resets", "changes")
+    }
+    ranges = [shape for shape in (one, then) if shape.low is not None and shape.high is not None]
+    stretches = [shape.longest_us for shape in (one, then) if shape.longest_us is not None]
+    return replace(
+        then,
+        **sums,
+        first_us=one.first_us,
+        low=min((shape.low for shape in ranges), default=None),  # type: ignore[type-var]
+        high=max((shape.high for shape in ranges), default=None),  # type: ignore[type-var]
+        pauses=one.pauses.and_more(then.pauses),
+        news=one.news.and_more(then.news),
+        longest_us=_longest(*np.array(stretches, np.int64).T) if stretches else None,
+    )
+
+
+def quality_of(series_id: int, shape: SeriesShape) -> tuple[object, ...]:
+    """Return one row of QUALITY."""
+    interval_s = shape.pauses.median()
+    long = shape.pauses.length_s > GAP_INTERVALS * (np.inf if interval_s is None else interval_s)
     return (
-        series_id, t_us.size, int(t_us[0]), int(t_us[-1]), interval_s, _median(np.diff(t_s[changed])),
-        long.size, float(long.max()) if long.size else None, t_us.size - present.size, lookback,
-        int(np.count_nonzero(present[1:] < present[:-1])) if counter else 0,
-        float(present.min()) if present.size else None, float(present.max()) if present.size else None,
-        *_stillness(t_s, changed),
+        series_id, shape.rows, shape.first_us, shape.last_us, interval_s, shape.news.median(),
+        int(shape.pauses.count[long].sum()), float(shape.pauses.length_s[-1]) if long.any() else None,
+        shape.nulls, shape.lookback, shape.resets, shape.low, shape.high,
+        *_stillness(shape),
     )  # fmt: skip
 
 
-def _stillness(t_s: np.ndarray, changed: np.ndarray) -> tuple[int, int | None, int | None, int | None]:
-    """Return how often a value changed, when for the last time, and its longest stretch without a change.
-
-    ``changed`` are the places at which a new value begins, the first sample's among them.
-    """
-    if not t_s.size:
+def _stillness(shape: SeriesShape) -> tuple[int, int | None, int | None, int | None]:
+    """Return how often a value changed, when for the last time, and its longest stretch without a change."""
+    if shape.value_us is None or shape.since_us is None:
         return 0, None, None, None
-    lasts = np.append(changed[1:], t_s.size) - 1
-    longest = int(np.argmax(t_s[lasts] - t_s[changed]))
-    last = round(float(t_s[changed[-1]]) * 1e6) if changed.size > 1 else None
-    since, until = (round(float(t_s[at[longest]]) * 1e6) for at in (changed, lasts))
-    return changed.size - 1, last, since, until
-
-
-def _median(values: np.ndarray) -> float | None:
-    if not values.size:
-        return None
-    low, high = values.min(), values.max()
-    return float(low) if low == high else float(np.median(values))
+    open_us = (shape.since_us, shape.value_us)
+    spans = [open_us] if shape.longest_us is None else [shape.longest_us, open_us]
+    longest = _longest(*np.array(spans, np.int64).T)
+    return shape.changes, shape.since_us if shape.changes else None, *(longest or open_us)
 
 
 def quality_frame(rows: list[tuple[object, ...]]) -> pl.DataFrame:

@@ -15,7 +15,17 @@ import pyarrow as pa
 import hs_analysis
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, first_of
-from hs_analysis.ingest.dedup import OUTCOMES, RangeUs, StoredSeries, series_on_query_grids, stored_batches
+from hs_analysis.ingest.checkpoint import Checkpoint, FileBefore, FileRead, Key, Labels
+from hs_analysis.ingest.dedup import (
+    OUTCOMES,
+    CannotExtendError,
+    Deduplication,
+    RangeUs,
+    RepeatedSamples,
+    StoredSeries,
+    series_on_query_grids,
+    stored_batches,
+)
 from hs_analysis.ingest.discovery import Discovery, InputFile
 from hs_analysis.ingest.quality import FileSpan, file_spans
 from hs_analysis.ingest.reader_errors import BUGS_FILE, ReaderBugError, catch_reader_bugs, command_error
@@ -34,9 +44,19 @@ from hs_analysis.ingest.rows import (
 from hs_analysis.ingest.services import identify
 from hs_analysis.ingest.staging import Piece, Quarantine, Samples, Staging
 from hs_analysis.schema import settings
-from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, arrow, check, empty
+from hs_analysis.schema.frames import (
+    BENCH,
+    REJECTED,
+    REQUESTS,
+    SAMPLES,
+    SERIES,
+    arrow,
+    check,
+    empty,
+    to_table,
+)
 from hs_analysis.schema.settings import Reading
-from hs_analysis.store import read_table, write_table
+from hs_analysis.store import link_or_copy, read_table, renumbered, sample_parts, write_table
 
 NOT_SUPPORTED = 1e15
 """DCGM writes 9223372036854775794 for fields a GPU does not support; anything above this is that sentinel."""
@@ -46,30 +66,6 @@ MOST_UNREAD = 1 << 17
 
 _NOTED_TYPES = ("native_histogram", "negative_counter")
 """Reasons of rows that are what the format says, and are left out all the same."""
-
-Labels = tuple[tuple[str, str], ...]
-Key = tuple[str, Labels]
-"""A series: its capture and its sorted labels."""
-
-
-@dataclass(frozen=True)
-class FileRead:
-    """What one file gave.
-
-    Rows read = stored + duplicates + superseded + rejected; what becomes of samples is known after
-    deduplication, ``requests`` and ``bench`` count the rows of the other two tables.
-    """
-
-    name: str
-    format: str
-    rows_read: int
-    rows_rejected: int
-    series: int
-    requests: int
-    bench: int
-    warnings: list[str]
-    infos: list[str]
-    losses: list[str]
 
 
 @dataclass
@@ -95,6 +91,8 @@ class Intake:
         HELP text per metric, where a whole file carries one; of several the first file's.
     increases
         Numbers of series whose samples are what a counter gained.
+    helps_of
+        HELP texts of each file, by its number.
     """
 
     keys: dict[Key, int] = field(default_factory=dict)
@@ -107,6 +105,7 @@ class Intake:
     guessed: set[int] = field(default_factory=set)
     helps: dict[str, str] = field(default_factory=dict)
     increases: set[int] = field(default_factory=set)
+    helps_of: dict[int, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -125,8 +124,9 @@ def read_files(
     quarantine: Quarantine,
     progress: Callable[[str], None],
     how: settings.Reading | None = None,
+    before: Checkpoint | None = None,
 ) -> Intake:
-    """Read every file; samples go to ``staging``, rejected rows to ``quarantine``.
+    """Read every file that is new; samples go to ``staging``, rejected rows to ``quarantine``.
 
     A damaged file inside a folder is noted in ``broken`` and none of it counts, and so is one on which a
     reader breaks; such a file named on the command line is an error.
@@ -139,9 +139,16 @@ def read_files(
     intake = Intake()
     reading = how or settings.Reading()
     known = _SeenSoFar(with_user_rows(load_catalogue(), reading))
-    requests, bench = list[pl.DataFrame](), list[pl.DataFrame]()
+    done = _Done({}, {}, {})
+    if before is not None:
+        known.numbers = {key: number for number, key in enumerate(before.keys)}
+        known.increases = {number: number in before.increases for number in range(len(before.keys))}
+        done = _done_before(before)
     first_error: InputError | None = None
     for number, file in enumerate(discovery.files):
+        if number in done.before:
+            _take_before(intake, number, done.before[number])
+            continue
         progress(file.name)
         one = _OneFile()
         one.notes.rejections = quarantine.rows_of(number, file.name)
@@ -159,19 +166,55 @@ def read_files(
                 intake.bugs.append((file.name, error.account))
             continue
         _take(intake, number, file, one)
-        requests += one.requests
-        bench += one.bench
+        done.requests[number] = one.requests
+        done.bench[number] = one.bench
     if not intake.records and first_error is not None:
         raise command_error(first_error) from first_error
+    intake.keys |= {key: number for number, key in enumerate(before.keys)} if before else {}
     intake.increases = {number for number, kind in known.increases.items() if kind}
-    intake.requests, intake.bench = _together(requests, REQUESTS), _together(bench, BENCH)
+    intake.requests, intake.bench = (
+        _together([frame for _, own in sorted(found.items()) for frame in own], contract)
+        for found, contract in ((done.requests, REQUESTS), (done.bench, BENCH))
+    )
     return intake
+
+
+@dataclass(frozen=True)
+class _Done:
+    """Files of a run before by number, and the rows that are no samples of every file."""
+
+    before: Mapping[int, FileBefore]
+    requests: dict[int, list[pl.DataFrame]]
+    bench: dict[int, list[pl.DataFrame]]
+
+
+def _done_before(before: Checkpoint) -> _Done:
+    """Return what the files of a run gave; their rows lie in its tables one after the other."""
+    done = _Done(dict(zip(before.numbers, before.files, strict=True)), {}, {})
+    for name, found in (("requests", done.requests), ("bench", done.bench)):
+        table, at = read_table(before.data / f"{name}.parquet"), 0
+        for number, file in done.before.items():
+            rows = getattr(file.record, name)
+            found[number] = [table.slice(at, rows)] if rows else []
+            at += rows
+    return done
+
+
+def _take_before(intake: Intake, number: int, file: FileBefore) -> None:
+    """Take a file as a run before read it."""
+    intake.helps = file.helps | intake.helps
+    intake.helps_of[number] = file.helps
+    intake.whole.append(number)
+    if file.guessed:
+        intake.guessed.add(number)
+    intake.records.append(file.record)
 
 
 def _take(intake: Intake, number: int, file: InputFile, one: _OneFile) -> None:
     """Take a file that was read to its end."""
     intake.keys.update(one.found)
     intake.helps = one.notes.helps | intake.helps
+    intake.helps_of[number] = one.notes.helps
     intake.whole.append(number)
     if one.notes.is_time_guessed:
         intake.guessed.add(number)
@@ -407,7 +450,8 @@ class Ingested:
     """What the stage leaves: the series with their quality, per-file counts, and what was passed over.
 
     Rejected rows stay on disk: there may be more of them than fit into memory. ``helps`` is the HELP text per
-    metric, where the input has them.
+    metric, where the input has them; ``paths`` are those of ``files``. ``checkpoint`` is None where later files
+    can't be added.
     """
 
     series: pl.DataFrame
@@ -417,6 +461,7 @@ class Ingested:
     requests: pl.DataFrame
     bench: pl.DataFrame
     files: tuple[FileRows, ...]
+    paths: tuple[Path, ...]
     skipped: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
@@ -425,6 +470,7 @@ class Ingested:
     spans: tuple[FileSpan, ...]
     grids: pl.DataFrame
     helps: dict[str, str]
+    checkpoint: Checkpoint | None
 
     @property
     def rejected(self) -> pl.DataFrame:
@@ -438,8 +484,12 @@ def ingest(
     progress: Callable[[str], None],
     how: Reading | None = None,
     as_scraped: Collection[str] = (),
+    before: Checkpoint | None = None,
 ) -> Ingested:
     """Read the files of ``discovery`` into Parquet tables below ``data``.
+
+    Those of ``before`` are not read again: their samples are linked to, or copied with new numbers where
+    series have come that stand before others.
 
     ``as_scraped`` are names of files that are known to hold samples as scraped, although their form is that
     of an answer on a query's grid, which repeats values where nothing was scraped.
@@ -452,6 +502,8 @@ def ingest(
     ------
     InputError
         When nothing could be read, or there are only metrics that neither the catalogue nor the user knows.
+    CannotExtendError
+        When what is new changes what is stored; what was written is of no use then.
     """
     data.mkdir(parents=True, exist_ok=True)
     reading = how or Reading()
@@ -461,14 +513,16 @@ def ingest(
         Quarantine(aside) as quarantine,
     ):
         staging = Staging(scratch)
-        intake = read_files(discovery, staging, quarantine, progress, reading)
+        if before is not None:
+            staging.pieces = {number: list(own) for number, own in before.pieces.items()}
+        intake = read_files(discovery, staging, quarantine, progress, reading, before)
         _write_bugs(data, [(p.name, p.bug.account) for p in discovery.passed if p.bug] + intake.bugs)
         looking_back = {
             number
             for number in intake.whole
             if discovery.files[number].format.looks_back and discovery.files[number].name not in as_scraped
         }
-        return _from_staged(staging, quarantine, intake, discovery, data, reading, looking_back)
+        return _from_staged(staging, quarantine, intake, discovery, data, reading, looking_back, before)
 
 
 def _write_bugs(data: Path, bugs: Sequence[tuple[str, str]]) -> None:
@@ -486,6 +540,7 @@ def _from_staged(
     data: Path,
     how: Reading,
     looking_back: Set[int],
+    before: Checkpoint | None,
 ) -> Ingested:
     members = _series_pieces(intake, staging, how.dedup_label)
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
@@ -493,15 +548,28 @@ def _from_staged(
     series = _series_frame(keys, catalogue, how)
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known_series(series, discovery, how)
-    stored = _stored_series(keys, members, series, catalogue, looking_back)
+    stored = _stored_series(keys, members, series, catalogue, looking_back, before)
     forms = source_precedence(intake, discovery)
     spans = covered_ranges(stored, series["metric"], forms)
-    set_aside = partial(_set_aside, quarantine, keys, [file.name for file in discovery.files])
-    found, batches = stored_batches(stored, staging, spans, how.on_conflict, set_aside)
-    _write_tables(data, batches, intake, quarantine)
+    one_form = len(set(forms.values())) < 2
+    names = [file.name for file in discovery.files]
+    if before is not None:
+        _require_no_older(stored, names, one_form=one_form)
+        set_aside: Callable[[int, Samples], None] = _refuse_contradictions
+    else:
+        set_aside = partial(_set_aside, quarantine, keys, names)
+    repeats = before.repeats if before else RepeatedSamples()
+    ends = repeats.ends()
+    found, batches = stored_batches(stored, staging, spans, how.on_conflict, set_aside, repeats)
+    if before is not None:
+        _require_same_stretches(read_table(before.data / "frozen.parquet"), found.frozen, ends)
+        _keep_samples(data, before, keys)
+    _write_tables(data, batches, intake, quarantine, before)
+    outcomes = found.outcomes | _outcomes_before(before)
     better = superseding_files(stored, series["metric"], forms)
-    _count_copies(members.values(), found.outcomes, better)
+    _count_copies(members.values(), outcomes, better)
     series = _with_intervals(series, found.quality)
+    is_plain = one_form and how.dedup_label is None and not any(kind == "conflict" for _, kind in outcomes)
     return Ingested(
         series=series,
         quality=found.quality,
@@ -509,7 +577,8 @@ def _from_staged(
         frozen=found.frozen,
         requests=intake.requests,
         bench=intake.bench,
-        files=_file_counts(intake, found.outcomes, better),
+        files=_file_counts(intake, outcomes, better),
+        paths=tuple(discovery.files[number].path.resolve() for number in intake.whole),
         skipped=tuple(p.name for p in discovery.passed if p.state == "skipped"),
         broken=tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
         warnings=tuple((r.name, text) for r in intake.records for text in r.warnings),
@@ -521,7 +590,93 @@ def _from_staged(
         ),
         grids=series_on_query_grids(stored, series, looking_back, spans),
         helps=intake.helps,
+        checkpoint=_checkpoint(discovery, intake, keys, stored, found, outcomes) if is_plain else None,
     )
+
+
+def _checkpoint(
+    discovery: Discovery,
+    intake: Intake,
+    keys: Sequence[Key],
+    stored: Sequence[StoredSeries],
+    found: Deduplication,
+    outcomes: Mapping[tuple[int, str], int],
+) -> Checkpoint | None:
+    """Return what later files are added to, None where a file broke: it may be whole the next time."""
+    if intake.broken or intake.bugs or any(p.bug for p in discovery.passed):
+        return None
+    records = dict(zip(intake.whole, intake.records, strict=True))
+    files = tuple(
+        FileBefore(
+            str(file.path.resolve()), file.name, file.capture, file.named, file.format.id, records[number],
+            number in intake.guessed, intake.helps_of[number],
+            {kind: size for kind in OUTCOMES if (size := outcomes.get((number, kind), 0))},
+        )
+        for number, file in enumerate(discovery.files)
+    )  # fmt: skip
+    return Checkpoint(
+        files=files,
+        passed=discovery.passed,
+        keys=tuple(keys),
+        increases=frozenset(one.series_id for one in stored if one.increases),
+        stored=found.stored,
+        pieces={one.series_id: list(one.pieces) for one in stored},
+        repeats=found.repeats,
+    )
+
+
+def _outcomes_before(before: Checkpoint | None) -> dict[tuple[int, str], int]:
+    if before is None:
+        return {}
+    numbered = zip(before.numbers, before.files, strict=True)
+    return {(number, kind): size for number, file in numbered for kind, size in file.outcomes.items()}
+
+
+def _require_no_older(stored: Sequence[StoredSeries], names: Sequence[str], *, one_form: bool) -> None:
+    """Refuse samples that do not follow what is stored, and files of which some are more faithful."""
+    if not one_form:
+        raise CannotExtendError("the files are of several forms, of which one may take another's place")
+    for one in stored:
+        if one.before is None:
+            continue
+        for piece in one.pieces:
+            if piece.is_staged and piece.low_us < one.before.last_us:
+                raise CannotExtendError(
+                    f"{names[piece.file_no]} holds samples from before the end of what is stored"
+                )
+
+
+def _refuse_contradictions(_number: int, _torn: Samples) -> None:
+    """Contradicting samples are listed in an order over all files."""
+    raise CannotExtendError("samples of the new files contradict each other")
+
+
+def _require_same_stretches(before: pl.DataFrame, now: pl.DataFrame, ends: Mapping[str, int]) -> None:
+    """Refuse when the new samples change what was taken for repeats across a scrape gap."""
+    rows, known = now.rows(), set(before.rows())
+    later = [row for row in rows if row not in known]
+    if not known.issubset(rows) or any(
+        round(row[1].timestamp() * 1e6) <= ends.get(row[0], -(2**63)) for row in later
+    ):
+        raise CannotExtendError("a scrape gap reaches over the end of what is stored, or is judged otherwise")
+
+
+def _keep_samples(data: Path, before: Checkpoint, keys: Sequence[Key]) -> None:
+    """Put the stored samples in place: as they are, or with the new numbers of their series."""
+    at = {key: number for number, key in enumerate(keys)}
+    numbers = np.array([at[key] for key in before.keys], np.int64)
+    stretches = {
+        number: (own["t"].dt.epoch("us").to_numpy(), own["value"].to_numpy())
+        for (number,), own in before.stretches.group_by("series_id")
+    }
+    folder = data / "samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in sample_parts(before.samples):
+        if stretches or not np.array_equal(numbers, np.arange(numbers.size)):
+            batches = renumbered(part, numbers, stretches)
+            write_table(pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, folder / part.name)
+        else:
+            link_or_copy(part, folder / part.name)
 
 
 def _stored_series(
@@ -530,20 +685,31 @@ def _stored_series(
     series: pl.DataFrame,
     catalogue: Catalogue,
     looking_back: Set[int],
+    before: Checkpoint | None,
 ) -> list[StoredSeries]:
     """Return the series to be stored, by number; ``looking_back`` are files whose server repeats values."""
-    return [
-        StoredSeries(
-            series_id=number,
-            capture=key[0],
-            counter=kind == "counter",
-            clock_like=metric in catalogue.clock_like,
-            pieces=members[key].pieces,
-            looks_back=any(piece.file_no in looking_back for piece in members[key].pieces),
-            increases=members[key].increases,
+    known = {before.keys[n]: one for n, one in before.stored.items()} if before else {}
+    found = []
+    for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True)):
+        pieces = members[key].pieces
+        looks = [piece.file_no in looking_back for piece in pieces]
+        if key in known and any(looks) != any(
+            look for look, piece in zip(looks, pieces, strict=True) if not piece.is_staged
+        ):
+            raise CannotExtendError("some files hold samples as scraped, and others a server's answers")
+        found.append(
+            StoredSeries(
+                series_id=number,
+                capture=key[0],
+                counter=kind == "counter",
+                clock_like=metric in catalogue.clock_like,
+                pieces=pieces,
+                looks_back=any(looks),
+                increases=members[key].increases,
+                before=known.get(key),
+            )
         )
-        for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
-    ]
+    return found
 
 
 def _set_aside(
@@ -559,15 +725,39 @@ def _with_intervals(series: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFrame
 
 
 def _write_tables(
-    data: Path, batches: Iterator[pa.RecordBatch], intake: Intake, quarantine: Quarantine
+    data: Path,
+    batches: Iterator[pa.RecordBatch],
+    intake: Intake,
+    quarantine: Quarantine,
+    before: Checkpoint | None,
 ) -> None:
     """Write samples first: contradictions among them are rejected rows."""
     samples = pa.RecordBatchReader.from_batches(SAMPLES, batches)
-    write_table(samples, SAMPLES, data / "samples" / "part-0.parquet")
-    rejected = pa.RecordBatchReader.from_batches(REJECTED, quarantine.batches(intake.whole))
+    part = len(sample_parts(data / "samples" / "*.parquet"))
+    write_table(samples, SAMPLES, data / "samples" / f"part-{part}.parquet")
+    rows = quarantine.batches(intake.whole)
+    if before is not None:
+        rows = _rejected_in_order(before, rows, dict(zip(intake.whole, intake.records, strict=True)))
+    rejected = pa.RecordBatchReader.from_batches(REJECTED, rows)
     write_table(rejected, REJECTED, data / "rejected.parquet")
     write_table(intake.requests, REQUESTS, data / "requests.parquet")
     write_table(intake.bench, BENCH, data / "bench.parquet")
+
+
+def _rejected_in_order(
+    before: Checkpoint, later: Iterator[pa.RecordBatch], records: Mapping[int, FileRead]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rejected rows of all files in their order."""
+    tables = {
+        True: read_table(before.data / "rejected.parquet"),
+        False: pl.DataFrame(pa.Table.from_batches(later, REJECTED)),
+    }
+    at = dict.fromkeys(tables, 0)
+    for number, record in sorted(records.items()):
+        earlier = number in before.numbers
+        rows = tables[earlier].slice(at[earlier], record.rows_rejected)
+        at[earlier] += record.rows_rejected
+        yield from to_table(rows, REJECTED).to_batches()
 
 
 def _count_copies(

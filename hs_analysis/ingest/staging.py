@@ -38,7 +38,10 @@ class Samples:
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive rows of one block that belong to one series and file; ``low`` and ``high`` bound times."""
+    """Consecutive rows of one block that belong to one series and file; ``low`` and ``high`` bound times.
+
+    An ``offset`` below 0 is of a run before: its samples are stored, and no block holds them any more.
+    """
 
     offset: int
     block_rows: int
@@ -47,6 +50,11 @@ class Piece:
     file_no: int
     low_us: int
     high_us: int
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether a block holds the rows."""
+        return self.offset >= 0
 
 
 class Staging:

@@ -86,7 +86,8 @@ STAGES: tuple[Stage, ...] = (
         "ingest", "reading the dumps", (), ("reading",),
         ("data/series.parquet", "data/samples/*.parquet", "data/rejected.parquet", "data/requests.parquet",
          "data/bench.parquet", "data/quality.parquet", "data/frozen.parquet",
-         "data/frozen_series.parquet", "data/grids.parquet", "data/inputs.json", "data/bugs.txt"),
+         "data/frozen_series.parquet", "data/grids.parquet", "data/inputs.json", "data/bugs.txt",
+         "data/checkpoint/*"),
         _ingest,
     ),
     Stage(

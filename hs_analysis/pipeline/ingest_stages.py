@@ -6,11 +6,12 @@ import math
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ import pyarrow as pa
 from hs_analysis.align import StoredSamples, align
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, RunFolderError, UsageError
+from hs_analysis.ingest.checkpoint import Checkpoint, read_checkpoint, stretch_samples, write_checkpoint
+from hs_analysis.ingest.dedup import CannotExtendError
 from hs_analysis.ingest.discovery import Discovery, InputFile, discover
 from hs_analysis.ingest.frozen_series import FLAG, frozen_series
-from hs_analysis.ingest.quality import quality_frame, quality_of
+from hs_analysis.ingest.quality import quality_frame, quality_of, shape_of
 from hs_analysis.ingest.roles import infer_from_samples
 from hs_analysis.ingest.services import Unserved, unserved_instances
 from hs_analysis.ingest.stage import FileRows, Ingested, ingest
@@ -30,10 +33,11 @@ from hs_analysis.ingest.versions import version_spans
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.inputs import inputs_sha256
 from hs_analysis.pipeline.plan_files import COMPANIONS, plan_findings, planned_as_scraped, planned_queries
+from hs_analysis.pipeline.runner import check_unchanged
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.tables import read_entries, write_aligned
 from hs_analysis.schema.frames import SAMPLES, SERIES
-from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.settings import Reading, Settings
 from hs_analysis.settings.values import suggestion
 from hs_analysis.store import (
     Database,
@@ -186,30 +190,45 @@ def catalogue_of(settings: Settings) -> Catalogue:
 
 
 def ingest_inputs(work: Work) -> Outcome:
-    """Read every input file into series, samples and rejected rows."""
+    """Read every input file into series, samples and rejected rows; of an extended run the new ones."""
     how = work.settings.reading
     how = replace(how, queries={**how.queries, **planned_queries(work.inputs), **how.queries})
-    discovery = discover(work.arguments, how)
-    tell_room(work, discovery.files)
-    total, done = len(discovery.files), 0
+    if work.extends:
+        try:
+            return _read_inputs(work, how, _later(work, how))
+        except CannotExtendError as error:
+            work.progress.noted(f"all inputs are read again: {error.what}")
+            shutil.rmtree(work.out / "data", ignore_errors=True)
+        check_unchanged(work.inputs)
+    return _read_inputs(work, how, (discover(work.arguments, how), None))
+
+
+def _read_inputs(work: Work, how: Reading, found_files: tuple[Discovery, Checkpoint | None]) -> Outcome:
+    """Read the files that a checkpoint does not hold, and write the tables of all."""
+    discovery, before = found_files
+    done = set(before.numbers) if before else set()
+    new = [file for number, file in enumerate(discovery.files) if number not in done]
+    tell_room(work, new)
+    total, count = len(new), 0
 
     def tick(_name: str) -> None:
-        nonlocal done
-        work.progress.advanced(done, total, "files")
-        done += 1
+        nonlocal count
+        work.progress.advanced(count, total, "files")
+        count += 1
 
-    found = ingest(discovery, work.out / "data", tick, how, planned_as_scraped(work.inputs))
-    refuse_moving(work, discovery)
+    data = work.out / "data"
+    found = ingest(discovery, data, tick, how, planned_as_scraped(work.inputs), before)
+    refuse_moving(work, discovery, new)
     with work_database(work) as database:
         samples = work.out / tables.PLACES["samples"]
         catalogue = catalogue_of(work.settings)
         series = infer_from_samples(found.series, samples, catalogue, database.query, found.helps)
-    quality = _without_frozen(work, series, found.quality, catalogue)
+    quality, stretches = _without_frozen(work, series, found.quality, catalogue)
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
     lacks = plan_findings(work.inputs, found.spans)
     inputs = {
-        "files": _files(work, found, discovery),
+        "files": _files(work, found),
         "counts": counts,
         "plan": lacks,
     }
@@ -219,6 +238,8 @@ def ingest_inputs(work: Work) -> Outcome:
     names = dict(enumerate(file.name for file in discovery.files))
     first = pl.col("file_no").replace_strict(names, return_dtype=pl.String).alias("file")
     found.grids.select("series_id", "step_s", first).write_parquet(work.out / GRIDS_FILE)
+    if found.checkpoint:
+        write_checkpoint(data, replace(found.checkpoint, stretches=stretches, reads=_reads(work)))
     for name, why in found.broken:
         work.progress.noted(f"warning: {name} could not be read: {why}")
     if lacks:
@@ -227,28 +248,74 @@ def ingest_inputs(work: Work) -> Outcome:
     samples = counts["rows_stored"] - sum(others.values())
     note = f"files {len(found.files)}, series {found.series.height:,}, samples {samples:,}"
     note += "".join(f", {OTHER_ROWS[name]} {rows:,}" for name, rows in others.items())
+    note += f"; new files {len(new)}" if before else ""
     lost = [lack for lack in lacks or () if lack["level"] == "fail"]
     return Outcome(note, {**counts, "not_received": lost}, tuple(_plain(file) for file in found.files))
 
 
+def _reads(work: Work) -> dict[str, Any]:
+    """Return what the plans beside the files say of how they are read, and which inputs there are."""
+    return {
+        "queries": planned_queries(work.inputs),
+        "as_scraped": sorted(planned_as_scraped(work.inputs)),
+        "inputs": sorted([str(file.path.resolve()), file.sha256] for file in work.inputs),
+    }
+
+
+def _later(work: Work, how: Reading) -> tuple[Discovery, Checkpoint]:
+    """Return all files of a run that is extended, and its checkpoint.
+
+    Raises
+    ------
+    CannotExtendError
+        When there is none, or plans that came with the new files are of the others, too.
+    """
+    before = read_checkpoint(work.run / "data")
+    if before is None:
+        raise CannotExtendError("the run keeps no checkpoint: its files are of several forms or in dispute")
+    now, known = _reads(work), {path for path, _ in before.reads["inputs"]}
+    names = {escape(file.name) for file in before.files}
+    queries, as_scraped = before.reads["queries"], set(before.reads["as_scraped"])
+    if {n: t for n, t in now["queries"].items() if n in queries or n in names} != queries or {
+        name for name in now["as_scraped"] if escape(name) in names
+    } != {name for name in as_scraped if escape(name) in names}:
+        raise CannotExtendError("a plan of the new files is of files of the run, too")
+    if before.reads["inputs"] != [one for one in now["inputs"] if one[0] in known]:
+        raise CannotExtendError("the inputs of the run have changed")
+    later = discover(_new_arguments(work, known), how)
+    fresh = tuple(file for file in later.files if str(file.path.resolve()) not in known)
+    return before.with_later(Discovery(fresh, later.passed))
+
+
+def _new_arguments(work: Work, known: Set[str]) -> list[Path]:
+    """Return the INPUTs that hold a file which the run does not know."""
+    new = [file.path.resolve() for file in work.inputs if str(file.path.resolve()) not in known]
+    return [path for path in work.arguments if any(one.is_relative_to(path.resolve()) for one in new)]
+
+
 def _without_frozen(
     work: Work, series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue
-) -> pl.DataFrame:
-    """Make the samples of series that stand still after their instance has gone null; return the quality.
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Make the samples of series that stand still after their instance has gone null.
 
     What was found is written beside the samples.
+
+    Returns
+    -------
+    The quality, and the samples that were made null: series_id, t and value.
     """
     place = work.out / tables.PLACES["samples"]
     found = frozen_series(series, quality, catalogue, partial(series_samples, place))
     tables.write_frames(work.out, "frozen_series", [found.table])
+    stretches = stretch_samples(series_samples(place, found.spans), found.spans)
     if not found.spans:
-        return quality
-    for part in sorted(place.parent.glob(place.name)):
+        return quality, stretches
+    for part in sample_parts(place):
         batches = without_stretches(part, found.spans, FLAG)
         write_table(pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, part)
     anew = _quality_of(place, series.filter(pl.col("series_id").is_in(list(found.spans))))
     rest = quality.filter(~pl.col("series_id").is_in(list(found.spans)))
-    return pl.concat([rest, anew]).sort("series_id")
+    return pl.concat([rest, anew]).sort("series_id"), stretches
 
 
 def _quality_of(samples: Path, series: pl.DataFrame) -> pl.DataFrame:
@@ -256,14 +323,19 @@ def _quality_of(samples: Path, series: pl.DataFrame) -> pl.DataFrame:
     counters = dict(series.select("series_id", pl.col("kind") == "counter").iter_rows())
     return quality_frame(
         [
-            quality_of(number, t_us, values, counter=counters[number], lookback=int(repeated.sum()))
+            quality_of(
+                number,
+                shape_of(t_us, values, counter=counters[number], lookback=int(repeated.sum())),
+            )
             for number, t_us, values, repeated in flagged_samples(samples, counters)
         ]
     )
 
 
-def refuse_moving(work: Work, discovery: Discovery) -> None:
+def refuse_moving(work: Work, discovery: Discovery, new: Sequence[InputFile]) -> None:
     """Raise when a file grew, came or went since it was hashed: the manifest would name other bytes.
+
+    Only files that were read count: ``new``, and what lies beside them.
 
     Raises
     ------
@@ -272,7 +344,10 @@ def refuse_moving(work: Work, discovery: Discovery) -> None:
     """
     hint = "wait until its writer is done, or give a copy"
     hashed = {file.path.resolve() for file in work.inputs}
+    earlier = {file.path.resolve() for file in discovery.files} - {file.path.resolve() for file in new}
     for file in work.inputs:
+        if file.path.resolve() in earlier:
+            continue
         try:
             size = file.path.stat().st_size
         except OSError:
@@ -280,21 +355,23 @@ def refuse_moving(work: Work, discovery: Discovery) -> None:
         if size != file.size:
             how = "went away" if size is None else "changed"
             raise InputError(f"{how} while it was read", where=str(file.path), hint=hint)
-    for one in discovery.files:
+    for one in new:
         if one.path.is_file() and one.path.resolve() not in hashed:
             raise InputError("came while the folder was read", where=str(one.path), hint=hint)
 
 
-def _files(work: Work, found: Ingested, discovery: Discovery) -> list[dict[str, Any]]:
+def _files(work: Work, found: Ingested) -> list[dict[str, Any]]:
     """Return every file that was read, with its bytes and rows, by name; a TSDB's folder counts as one."""
-    disk = {file.name: {"size": file.size, "sha256": file.sha256} for file in work.inputs}
-    for folder in (file for file in discovery.files if file.path.is_dir()):
-        inside = [file for file in work.inputs if file.path.resolve().is_relative_to(folder.path.resolve())]
-        size = sum(file.size for file in inside)
-        disk[folder.name] = {"size": size, "sha256": inputs_sha256(inside)}
-    return sorted(
-        (_plain(file) | disk[file.name] for file in found.files), key=lambda file: str(file["name"])
-    )
+    inputs = {file.path.resolve(): file for file in work.inputs}
+    rows = []
+    for file, path in zip(found.files, found.paths, strict=True):
+        if (one := inputs.get(path)) is not None:
+            size, sha256 = one.size, one.sha256
+        else:
+            inside = [file for place, file in inputs.items() if place.is_relative_to(path)]
+            size, sha256 = sum(file.size for file in inside), inputs_sha256(inside)
+        rows.append(_plain(file) | {"size": size, "sha256": sha256})
+    return sorted(rows, key=lambda row: str(row["name"]))
 
 
 def _plain(file: FileRows) -> dict[str, Any]:

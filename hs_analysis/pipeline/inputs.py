@@ -53,7 +53,7 @@ def sha256_of(path: Path) -> str:
 
 
 def list_inputs(arguments: Sequence[Path]) -> tuple[HashedInput, ...]:
-    """Return every file of the INPUT arguments, sorted by (name, path); hidden files are left out.
+    """Return every file of the INPUT arguments, sorted by name and place; hidden files are left out.
 
     So are files of a folder whose names are no UTF-8: no text file could name them, and none is read.
 
@@ -81,7 +81,7 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[HashedInput, ...]:
             errors.append(InputError(f"can't be read ({error.strerror})", where=where))
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
-    return tuple(sorted(found.values(), key=lambda file: (file.name, str(file.path))))
+    return tuple(one for _, one in sorted(found.items(), key=lambda pair: (pair[1].name, str(pair[0]))))
 
 
 def _require_text(path: Path) -> None:

@@ -152,6 +152,20 @@ def new(
     )
 
 
+def with_inputs(manifest: Manifest, arguments: Sequence[Path], files: Sequence[HashedInput]) -> Manifest:
+    """Return the manifest of a run with more inputs; the same when there are none."""
+    if not files:
+        return manifest
+    every = sorted([*manifest.input_files(), *files], key=lambda file: (file.name, str(file.path)))
+    more = new(arguments, every, Settings(), ())
+    return replace(
+        manifest,
+        arguments=tuple(dict.fromkeys([*manifest.arguments, *more.arguments])),
+        inputs=more.inputs,
+        inputs_sha256=more.inputs_sha256,
+    )
+
+
 def read(folder: Path) -> Manifest | None:
     """Return the manifest of a run folder, None when it has none.
 

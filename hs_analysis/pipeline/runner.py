@@ -66,13 +66,15 @@ def run_to(
     settle: Settle = lambda _stage, folder, _manifest: folder,
     accept: Accept = lambda _stage, _folder, _manifest: None,
     machine: Machine | None = None,
+    extends: bool = False,
 ) -> Ran:
     """Bring a stage and all it needs up to date.
 
     The folder must be locked by the caller. A stage whose inputs, settings and code are those it was run
     with, and whose files are untouched, is skipped. What was made from a stage that is written again is kept
     and marked stale in the manifest; ``later_too`` writes it again instead. Stages that never ran are left
-    alone. ``inputs_checked`` says that the input files were hashed just now.
+    alone. ``inputs_checked`` says that the input files were hashed just now, ``extends`` that the folder was
+    up to date before some of them came.
     """
     sweep(folder)
     manifest = replace(
@@ -98,8 +100,9 @@ def run_to(
             if not stage.needs and not inputs_checked:
                 check_unchanged(manifest.input_files())
             manifest = _run_one(
-                stage, prints[stage.name], folder, manifest, settings, progress, machine or Machine()
-            )
+                stage, prints[stage.name], folder, manifest, settings, progress, machine or Machine(),
+                extends=extends,
+            )  # fmt: skip
             folder = settle(stage.name, folder, manifest)
             accept(stage.name, folder, manifest)
     return Ran(tuple(stage.name for stage in work), skipped, folder, manifest)
@@ -171,6 +174,13 @@ def _current(stage: Stage, fingerprint: str, manifest: Manifest, folder: Path) -
     )
 
 
+def is_current(stage: Stage, manifest: Manifest, settings: Settings, folder: Path) -> bool:
+    """Whether a stage that needs no other is up to date with the inputs of its manifest."""
+    code = manifests.code_sha256()
+    fingerprint = fingerprints((stage,), settings, manifest.inputs_sha256, code)[stage.name]
+    return _current(stage, fingerprint, manifest, folder)
+
+
 def _edited(stage: Stage, manifest: Manifest, folder: Path) -> list[str]:
     """Return the files of a stage that are there with other bytes than it wrote."""
     record = manifest.stages.get(stage.name)
@@ -186,6 +196,8 @@ def _run_one(
     settings: Settings,
     progress: Progress,
     machine: Machine,
+    *,
+    extends: bool,
 ) -> Manifest:
     """Run a stage in a folder of its own, then move its files into place and record them."""
     began = time.perf_counter()
@@ -203,6 +215,7 @@ def _run_one(
             read,
             progress,
             machine,
+            extends,
         )
         outcome = stage.run(work)
         drafts = _drafts(stage, out)

@@ -15,15 +15,16 @@ from hs_analysis.errors import (
     ManyErrors,
     RowsRejected,
     RunFolderError,
+    UsageError,
     machine_in_words,
 )
 from hs_analysis.interrupts import undone
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import run_folder as folders
-from hs_analysis.pipeline.inputs import list_inputs, spooled
+from hs_analysis.pipeline.inputs import HashedInput, list_inputs, spooled
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.records import changed, from_plain, to_plain
-from hs_analysis.pipeline.runner import Accept, Ran, lock, run_to, sweep
+from hs_analysis.pipeline.runner import Accept, Ran, is_current, lock, run_to, sweep
 from hs_analysis.pipeline.stages import Progress, Stage, leading_to
 from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.schema.settings import Beside, ControllerName, Machine, Settings
@@ -362,6 +363,58 @@ def _run_files(
         finally:
             _drop_if_nothing_came(place)
         return _with_views(ran)
+
+
+def extend_run(
+    folder: Path,
+    arguments: Sequence[Path],
+    target: str,
+    *,
+    stages: Sequence[Stage],
+    progress: Progress,
+    asked: Asked = Asked(),
+) -> Ran:
+    """Add inputs to a run and bring the stages up to `target` up to date, with the run's settings.
+
+    The results are those of a run over all inputs. Files that the run has read are not read again, and need
+    not be there any more, unless the new ones change what was made of them.
+
+    Raises
+    ------
+    RunFolderError
+        When there is no run, a given setting differs from the run's, an input of the run is given with other
+        content, or an input is gone that has to be read again.
+    """
+    folders.require(folder)
+    folders.refuse_runs(arguments)
+    if asked.stdin:
+        raise UsageError("standard input can't be added to a run", where="-", hint="save it in a file")
+    new = list_inputs(arguments)
+    with machine_in_words(str(folder)), lock(folder), undone(partial(_leave_whole, [folder])):
+        before = folders.require(folder)
+        manifest = manifests.with_inputs(before, arguments, _unknown(before, new))
+        asked = replace(asked, changes_settings=False)
+        used = settings_for(folder, before, of_run(before), target, stages, progress, asked)
+        ran = run_to(
+            target, folder, signed(manifest, asked, used), used,
+            stages=stages, progress=progress, later_too=True, inputs_checked=True,
+            accept=accepts(asked), machine=asked.machine,
+            extends=manifest != before and is_current(stages[0], before, used, folder),
+        )  # fmt: skip
+        return _with_views(ran)
+
+
+def _unknown(before: Manifest, files: Sequence[HashedInput]) -> list[HashedInput]:
+    """Return the inputs that a run does not have; raise for one that it has with other content."""
+    known = {Path(file.path): file.sha256 for file in before.inputs}
+    for file in files:
+        if known.get(file.path.resolve(), file.sha256) != file.sha256:
+            raise RunFolderError(
+                "an input of the run has changed: only new files can be added",
+                where=str(file.path),
+                hint="hsa run INPUT --run-dir RUN --force makes the run again",
+            )
+    return [file for file in files if file.path.resolve() not in known]
 
 
 def settings_for(

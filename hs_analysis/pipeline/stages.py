@@ -72,6 +72,8 @@ class Work:
         Where to say how far it is.
     machine
         How the machine may be used.
+    extends
+        Whether the run folder was up to date before some of the inputs came, which is all that changed.
     """
 
     run: Path
@@ -83,6 +85,7 @@ class Work:
     inputs_sha256: str
     progress: Progress
     machine: Machine = field(default_factory=Machine)
+    extends: bool = False
 
 
 @dataclass(frozen=True)

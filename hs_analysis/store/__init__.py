@@ -4,6 +4,7 @@ from hs_analysis.store.database import Database, Input, query_names, query_text
 from hs_analysis.store.explore import Answer, PackQuery, explore, operators_pack
 from hs_analysis.store.samples import (
     flagged_samples,
+    link_or_copy,
     renumbered,
     sample_parts,
     series_samples,
@@ -18,6 +19,7 @@ __all__ = [
     "PackQuery",
     "explore",
     "flagged_samples",
+    "link_or_copy",
     "operators_pack",
     "query_names",
     "query_text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from heapq import merge
@@ -53,7 +54,11 @@ def sample_parts(place: Path) -> list[Path]:
     return sorted(place.parent.glob(place.name), key=lambda path: (len(path.name), path.name))
 
 
-def renumbered(place: Path, numbers: np.ndarray) -> Iterator[pa.RecordBatch]:
+def renumbered(
+    place: Path,
+    numbers: np.ndarray,
+    restored: Mapping[int, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Iterator[pa.RecordBatch]:
     """Yield a table of samples with other numbers of series.
 
     Parameters
@@ -62,13 +67,51 @@ def renumbered(place: Path, numbers: np.ndarray) -> Iterator[pa.RecordBatch]:
         The samples, one file.
     numbers
         New number of each series by its old one; they must keep the order.
+    restored
+        Old number → times [us UTC] and values of samples that were made null: they are put back.
     """
     with pq.ParquetFile(place, buffer_size=READ_BYTES, pre_buffer=False) as file:
-        at = file.schema_arrow.get_field_index("series_id")
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, use_threads=False)
-            fresh = arrow(numbers[_plain(table.column("series_id"))], pa.int64())
+            old = _plain(table.column("series_id"))
+            table = _restored(table, old, restored or {})
+            at = table.schema.get_field_index("series_id")
+            fresh = arrow(numbers[old], pa.int64())
             yield from table.set_column(at, table.schema.field("series_id"), fresh).to_batches()
+
+
+def _restored(
+    table: pa.Table, numbers: np.ndarray, restored: Mapping[int, tuple[np.ndarray, np.ndarray]]
+) -> pa.Table:
+    """Return the rows with some values put back; what was there before had no flag."""
+    here = [number for number in np.unique(numbers).tolist() if number in restored]
+    if not here:
+        return table
+    t_us, values = (_plain(table.column(name)) for name in ("t", "value"))
+    values, back = values.copy(), np.zeros(numbers.size, bool)
+    for number in here:
+        first, after = np.searchsorted(numbers, (number, number + 1))
+        times, own = restored[number]
+        inside = np.isin(times, t_us[first:after])
+        places = first + np.searchsorted(t_us[first:after], times[inside])
+        values[places], back[places] = own[inside], True
+    mask = arrow(back, pa.bool_())
+    columns = {
+        "value": pc.if_else(mask, arrow(values, pa.float64()), table.column("value")),
+        "flag": pc.if_else(mask, pa.scalar(None, pa.string()), table.column("flag")),
+    }
+    for name, column in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(name), column)
+    return table
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file that nobody changes a second name, or copy it where the disk knows no links."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def flagged_samples(place: Path, wanted: Iterable[int]) -> Iterator[Flagged]:
@@ -127,9 +170,7 @@ def _series(place: Path, wanted: Iterable[int], columns: list[str]) -> Iterator[
             opened.enter_context(pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False))
             for path in sample_parts(place)
         ]
-        yield from _whole(
-            merge(*(_runs(file, numbers, columns) for file in files), key=lambda run: run[0])
-        )
+        yield from _whole(merge(*(_runs(file, numbers, columns) for file in files), key=lambda run: run[0]))
 
 
 def _runs(file: pq.ParquetFile, wanted: np.ndarray, columns: list[str]) -> Iterator[_Run]:

@@ -10,7 +10,7 @@ import pytest
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.ingest.frozen_series import FrozenSeries, frozen_series
-from hs_analysis.ingest.quality import quality_frame, quality_of
+from hs_analysis.ingest.quality import quality_frame, quality_of, shape_of
 from hs_analysis.schema.frames import SERIES, empty
 
 STEP = 15
@@ -75,7 +75,7 @@ def found(pods: dict[str, Pod]) -> FrozenSeries:
         there = ~np.isnan(values)
         samples.append((number, BEGIN_US + TIMES[there] * 1_000_000, values[there]))
     quality = [
-        quality_of(number, t_us, values, counter=rows[number]["kind"] == "counter", lookback=0)
+        quality_of(number, shape_of(t_us, values, counter=rows[number]["kind"] == "counter", lookback=0))
         for number, t_us, values in samples
     ]
 
