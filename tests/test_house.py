@@ -26,7 +26,6 @@ LATER = ("promql", "report")
 LONG_FUNCTIONS = {
     "hs_analysis.derive.service.derive_service",
     "hs_analysis.pipeline.doctor_stage._scene",
-    "hs_analysis.pipeline.ingest_stages.ingest_inputs",
 }
 """Functions over the limit that are still to be cut."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,12 +22,19 @@ from hs_analysis.ingest.dedup import (
     CannotExtendError,
     Deduplication,
     RangeUs,
-    RepeatedSamples,
     StoredSeries,
     series_on_query_grids,
     stored_batches,
 )
 from hs_analysis.ingest.discovery import Discovery, InputFile
+from hs_analysis.ingest.extension import (
+    keep_samples,
+    later_batches,
+    outcomes_before,
+    rejected_in_order,
+    require_no_older,
+    rows_before,
+)
 from hs_analysis.ingest.quality import FileSpan, file_spans
 from hs_analysis.ingest.reader_errors import BUGS_FILE, ReaderBugError, catch_reader_bugs, command_error
 from hs_analysis.ingest.readers.table import HOW_TO_MAP
@@ -53,10 +61,9 @@ from hs_analysis.schema.frames import (
     arrow,
     check,
     empty,
-    to_table,
 )
 from hs_analysis.schema.settings import Reading
-from hs_analysis.store import link_or_copy, read_table, renumbered, sample_parts, write_table
+from hs_analysis.store import read_table, sample_parts, write_table
 
 NOT_SUPPORTED = 1e15
 """DCGM writes 9223372036854775794 for fields a GPU does not support; anything above this is that sentinel."""
@@ -139,15 +146,18 @@ def read_files(
     intake = Intake()
     reading = how or settings.Reading()
     known = _SeenSoFar(with_user_rows(load_catalogue(), reading))
-    done = _Done({}, {}, {})
+    earlier: dict[int, FileBefore] = {}
     if before is not None:
+        earlier = dict(zip(before.numbers, before.files, strict=True))
         known.numbers = {key: number for number, key in enumerate(before.keys)}
         known.increases = {number: number in before.increases for number in range(len(before.keys))}
-        done = _done_before(before)
-    first_error: InputError | None = None
+        intake.keys = dict(known.numbers)
+    requests = rows_before(before, "requests") if before else {}
+    bench = rows_before(before, "bench") if before else {}
+    errors: list[InputError] = []
     for number, file in enumerate(discovery.files):
-        if number in done.before:
-            _take_before(intake, number, done.before[number])
+        if number in earlier:
+            _take_before(intake, number, earlier[number])
             continue
         progress(file.name)
         one = _OneFile()
@@ -157,47 +167,26 @@ def read_files(
             with catch_reader_bugs(dump.where):
                 _read_one(dump, file, number, staging, one, known)
         except InputError as error:
-            staging.drop()
-            if file.named:
-                raise command_error(error) from error
-            first_error = first_error or error
-            intake.broken.append((file.name, error.what))
-            if isinstance(error, ReaderBugError):
-                intake.bugs.append((file.name, error.account))
+            _set_broken(intake, file, error, staging)
+            errors.append(error)
             continue
         _take(intake, number, file, one)
-        done.requests[number] = one.requests
-        done.bench[number] = one.bench
-    if not intake.records and first_error is not None:
-        raise command_error(first_error) from first_error
-    intake.keys |= {key: number for number, key in enumerate(before.keys)} if before else {}
+        requests[number], bench[number] = one.requests, one.bench
+    if not intake.records and errors:
+        raise command_error(errors[0]) from errors[0]
     intake.increases = {number for number, kind in known.increases.items() if kind}
-    intake.requests, intake.bench = (
-        _together([frame for _, own in sorted(found.items()) for frame in own], contract)
-        for found, contract in ((done.requests, REQUESTS), (done.bench, BENCH))
-    )
+    intake.requests, intake.bench = _together(requests, REQUESTS), _together(bench, BENCH)
     return intake
 
 
-@dataclass(frozen=True)
-class _Done:
-    """Files of a run before by number, and the rows that are no samples of every file."""
-
-    before: Mapping[int, FileBefore]
-    requests: dict[int, list[pl.DataFrame]]
-    bench: dict[int, list[pl.DataFrame]]
-
-
-def _done_before(before: Checkpoint) -> _Done:
-    """Return what the files of a run gave; their rows lie in its tables one after the other."""
-    done = _Done(dict(zip(before.numbers, before.files, strict=True)), {}, {})
-    for name, found in (("requests", done.requests), ("bench", done.bench)):
-        table, at = read_table(before.data / f"{name}.parquet"), 0
-        for number, file in done.before.items():
-            rows = getattr(file.record, name)
-            found[number] = [table.slice(at, rows)] if rows else []
-            at += rows
-    return done
+def _set_broken(intake: Intake, file: InputFile, error: InputError, staging: Staging) -> None:
+    """Note a file that can't be read; raise when the user named it."""
+    staging.drop()
+    if file.named:
+        raise command_error(error) from error
+    intake.broken.append((file.name, error.what))
+    if isinstance(error, ReaderBugError):
+        intake.bugs.append((file.name, error.account))
 
 
 def _take_before(intake: Intake, number: int, file: FileBefore) -> None:
@@ -221,7 +210,9 @@ def _take(intake: Intake, number: int, file: InputFile, one: _OneFile) -> None:
     intake.records.append(_record(file, one))
 
 
-def _together(frames: Sequence[pl.DataFrame], contract: pa.Schema) -> pl.DataFrame:
+def _together(of_files: Mapping[int, list[pl.DataFrame]], contract: pa.Schema) -> pl.DataFrame:
+    """Return the rows of all files in the order of their numbers."""
+    frames = [frame for _, own in sorted(of_files.items()) for frame in own]
     return check(pl.concat([empty(contract), *frames], how="vertical_relaxed", rechunk=True), contract)
 
 
@@ -450,8 +441,8 @@ class Ingested:
     """What the stage leaves: the series with their quality, per-file counts, and what was passed over.
 
     Rejected rows stay on disk: there may be more of them than fit into memory. ``helps`` is the HELP text per
-    metric, where the input has them; ``paths`` are those of ``files``. ``checkpoint`` is None where later files
-    can't be added.
+    metric, where the input has them; ``paths`` are those of ``files``. ``checkpoint`` is None where later
+    files can't be added.
     """
 
     series: pl.DataFrame
@@ -553,45 +544,48 @@ def _from_staged(
     spans = covered_ranges(stored, series["metric"], forms)
     one_form = len(set(forms.values())) < 2
     names = [file.name for file in discovery.files]
-    if before is not None:
-        _require_no_older(stored, names, one_form=one_form)
-        set_aside: Callable[[int, Samples], None] = _refuse_contradictions
+    if before is None:
+        aside = partial(_set_aside, quarantine, keys, names)
+        found, batches = stored_batches(stored, staging, spans, how.on_conflict, aside)
     else:
-        set_aside = partial(_set_aside, quarantine, keys, names)
-    repeats = before.repeats if before else RepeatedSamples()
-    ends = repeats.ends()
-    found, batches = stored_batches(stored, staging, spans, how.on_conflict, set_aside, repeats)
-    if before is not None:
-        _require_same_stretches(read_table(before.data / "frozen.parquet"), found.frozen, ends)
-        _keep_samples(data, before, keys)
+        require_no_older(stored, names, one_form=one_form)
+        found, batches = later_batches(before, stored, staging, how.on_conflict)
+        keep_samples(data, before, keys)
     _write_tables(data, batches, intake, quarantine, before)
-    outcomes = found.outcomes | _outcomes_before(before)
+    outcomes = found.outcomes | outcomes_before(before)
     better = superseding_files(stored, series["metric"], forms)
     _count_copies(members.values(), outcomes, better)
     series = _with_intervals(series, found.quality)
-    is_plain = one_form and how.dedup_label is None and not any(kind == "conflict" for _, kind in outcomes)
+    is_plain = one_form and how.dedup_label is None
     return Ingested(
         series=series,
         quality=found.quality,
         rejected_path=data / "rejected.parquet",
         frozen=found.frozen,
-        requests=intake.requests,
-        bench=intake.bench,
         files=_file_counts(intake, outcomes, better),
-        paths=tuple(discovery.files[number].path.resolve() for number in intake.whole),
-        skipped=tuple(p.name for p in discovery.passed if p.state == "skipped"),
-        broken=tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
-        warnings=tuple((r.name, text) for r in intake.records for text in r.warnings),
-        infos=tuple((r.name, text) for r in intake.records for text in r.infos) + _skipped(discovery),
-        losses=tuple((r.name, text) for r in intake.records for text in r.losses),
         spans=file_spans(
-            [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
+            list(zip([record.name for record in intake.records], intake.whole, strict=True)),
             staging.pieces.values(),
         ),
         grids=series_on_query_grids(stored, series, looking_back, spans),
-        helps=intake.helps,
         checkpoint=_checkpoint(discovery, intake, keys, stored, found, outcomes) if is_plain else None,
+        **_told(discovery, intake),
     )
+
+
+def _told(discovery: Discovery, intake: Intake) -> dict[str, Any]:
+    """Return the fields of Ingested that reading has told already."""
+    return {
+        "requests": intake.requests,
+        "bench": intake.bench,
+        "paths": tuple(discovery.files[number].path.resolve() for number in intake.whole),
+        "skipped": tuple(p.name for p in discovery.passed if p.state == "skipped"),
+        "broken": (*((p.name, p.why) for p in discovery.passed if p.state == "broken"), *intake.broken),
+        "warnings": tuple((r.name, text) for r in intake.records for text in r.warnings),
+        "infos": (*((r.name, text) for r in intake.records for text in r.infos), *_skipped(discovery)),
+        "losses": tuple((r.name, text) for r in intake.records for text in r.losses),
+        "helps": intake.helps,
+    }
 
 
 def _checkpoint(
@@ -602,8 +596,12 @@ def _checkpoint(
     found: Deduplication,
     outcomes: Mapping[tuple[int, str], int],
 ) -> Checkpoint | None:
-    """Return what later files are added to, None where a file broke: it may be whole the next time."""
-    if intake.broken or intake.bugs or any(p.bug for p in discovery.passed):
+    """Return what later files are added to.
+
+    None where samples contradict each other, and where a file broke: it may be whole the next time.
+    """
+    in_dispute = any(kind == "conflict" for _, kind in outcomes)
+    if in_dispute or intake.broken or intake.bugs or any(p.bug for p in discovery.passed):
         return None
     records = dict(zip(intake.whole, intake.records, strict=True))
     files = tuple(
@@ -623,60 +621,6 @@ def _checkpoint(
         pieces={one.series_id: list(one.pieces) for one in stored},
         repeats=found.repeats,
     )
-
-
-def _outcomes_before(before: Checkpoint | None) -> dict[tuple[int, str], int]:
-    if before is None:
-        return {}
-    numbered = zip(before.numbers, before.files, strict=True)
-    return {(number, kind): size for number, file in numbered for kind, size in file.outcomes.items()}
-
-
-def _require_no_older(stored: Sequence[StoredSeries], names: Sequence[str], *, one_form: bool) -> None:
-    """Refuse samples that do not follow what is stored, and files of which some are more faithful."""
-    if not one_form:
-        raise CannotExtendError("the files are of several forms, of which one may take another's place")
-    for one in stored:
-        if one.before is None:
-            continue
-        for piece in one.pieces:
-            if piece.is_staged and piece.low_us < one.before.last_us:
-                raise CannotExtendError(
-                    f"{names[piece.file_no]} holds samples from before the end of what is stored"
-                )
-
-
-def _refuse_contradictions(_number: int, _torn: Samples) -> None:
-    """Contradicting samples are listed in an order over all files."""
-    raise CannotExtendError("samples of the new files contradict each other")
-
-
-def _require_same_stretches(before: pl.DataFrame, now: pl.DataFrame, ends: Mapping[str, int]) -> None:
-    """Refuse when the new samples change what was taken for repeats across a scrape gap."""
-    rows, known = now.rows(), set(before.rows())
-    later = [row for row in rows if row not in known]
-    if not known.issubset(rows) or any(
-        round(row[1].timestamp() * 1e6) <= ends.get(row[0], -(2**63)) for row in later
-    ):
-        raise CannotExtendError("a scrape gap reaches over the end of what is stored, or is judged otherwise")
-
-
-def _keep_samples(data: Path, before: Checkpoint, keys: Sequence[Key]) -> None:
-    """Put the stored samples in place: as they are, or with the new numbers of their series."""
-    at = {key: number for number, key in enumerate(keys)}
-    numbers = np.array([at[key] for key in before.keys], np.int64)
-    stretches = {
-        number: (own["t"].dt.epoch("us").to_numpy(), own["value"].to_numpy())
-        for (number,), own in before.stretches.group_by("series_id")
-    }
-    folder = data / "samples"
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in sample_parts(before.samples):
-        if stretches or not np.array_equal(numbers, np.arange(numbers.size)):
-            batches = renumbered(part, numbers, stretches)
-            write_table(pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, folder / part.name)
-        else:
-            link_or_copy(part, folder / part.name)
 
 
 def _stored_series(
@@ -737,27 +681,11 @@ def _write_tables(
     write_table(samples, SAMPLES, data / "samples" / f"part-{part}.parquet")
     rows = quarantine.batches(intake.whole)
     if before is not None:
-        rows = _rejected_in_order(before, rows, dict(zip(intake.whole, intake.records, strict=True)))
+        rows = rejected_in_order(before, rows, dict(zip(intake.whole, intake.records, strict=True)))
     rejected = pa.RecordBatchReader.from_batches(REJECTED, rows)
     write_table(rejected, REJECTED, data / "rejected.parquet")
     write_table(intake.requests, REQUESTS, data / "requests.parquet")
     write_table(intake.bench, BENCH, data / "bench.parquet")
-
-
-def _rejected_in_order(
-    before: Checkpoint, later: Iterator[pa.RecordBatch], records: Mapping[int, FileRead]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rejected rows of all files in their order."""
-    tables = {
-        True: read_table(before.data / "rejected.parquet"),
-        False: pl.DataFrame(pa.Table.from_batches(later, REJECTED)),
-    }
-    at = dict.fromkeys(tables, 0)
-    for number, record in sorted(records.items()):
-        earlier = number in before.numbers
-        rows = tables[earlier].slice(at[earlier], record.rows_rejected)
-        at[earlier] += record.rows_rejected
-        yield from to_table(rows, REJECTED).to_batches()
 
 
 def _count_copies(

@@ -203,9 +203,9 @@ def ingest_inputs(work: Work) -> Outcome:
     return _read_inputs(work, how, (discover(work.arguments, how), None))
 
 
-def _read_inputs(work: Work, how: Reading, found_files: tuple[Discovery, Checkpoint | None]) -> Outcome:
+def _read_inputs(work: Work, how: Reading, files: tuple[Discovery, Checkpoint | None]) -> Outcome:
     """Read the files that a checkpoint does not hold, and write the tables of all."""
-    discovery, before = found_files
+    discovery, before = files
     done = set(before.numbers) if before else set()
     new = [file for number, file in enumerate(discovery.files) if number not in done]
     tell_room(work, new)
@@ -225,14 +225,6 @@ def _read_inputs(work: Work, how: Reading, found_files: tuple[Discovery, Checkpo
         series = infer_from_samples(found.series, samples, catalogue, database.query, found.helps)
     quality, stretches = _without_frozen(work, series, found.quality, catalogue)
     write_table(series, SERIES, work.out / tables.PLACES["series"])
-    counts = _counts(found)
-    lacks = plan_findings(work.inputs, found.spans)
-    inputs = {
-        "files": _files(work, found),
-        "counts": counts,
-        "plan": lacks,
-    }
-    tables.write_json(work.out, INPUTS_FILE, inputs)
     quality.write_parquet(work.out / QUALITY_FILE)
     found.frozen.write_parquet(work.out / FROZEN_FILE)
     names = dict(enumerate(file.name for file in discovery.files))
@@ -240,6 +232,15 @@ def _read_inputs(work: Work, how: Reading, found_files: tuple[Discovery, Checkpo
     found.grids.select("series_id", "step_s", first).write_parquet(work.out / GRIDS_FILE)
     if found.checkpoint:
         write_checkpoint(data, replace(found.checkpoint, stretches=stretches, reads=_reads(work)))
+    return _told(work, found, len(new) if before else None)
+
+
+def _told(work: Work, found: Ingested, new_files: int | None) -> Outcome:
+    """Write what was read, and say it; ``new_files`` are those of a run that is extended."""
+    counts = _counts(found)
+    lacks = plan_findings(work.inputs, found.spans)
+    inputs = {"files": _files(work, found), "counts": counts, "plan": lacks}
+    tables.write_json(work.out, INPUTS_FILE, inputs)
     for name, why in found.broken:
         work.progress.noted(f"warning: {name} could not be read: {why}")
     if lacks:
@@ -248,7 +249,7 @@ def _read_inputs(work: Work, how: Reading, found_files: tuple[Discovery, Checkpo
     samples = counts["rows_stored"] - sum(others.values())
     note = f"files {len(found.files)}, series {found.series.height:,}, samples {samples:,}"
     note += "".join(f", {OTHER_ROWS[name]} {rows:,}" for name, rows in others.items())
-    note += f"; new files {len(new)}" if before else ""
+    note += "" if new_files is None else f"; new files {new_files}"
     lost = [lack for lack in lacks or () if lack["level"] == "fail"]
     return Outcome(note, {**counts, "not_received": lost}, tuple(_plain(file) for file in found.files))
 

@@ -21,6 +21,7 @@ from hs_analysis.ingest.dedup import (
     StoredSeries,
     frozen_ranges,
     stored_batches,
+    totals,
 )
 from hs_analysis.ingest.rows import FLAGS, NAN, STALE, RawSeries
 from hs_analysis.ingest.staging import Samples, Staging
@@ -232,3 +233,13 @@ def test_what_no_server_repeated_is_kept() -> None:
 
     assert stored(looks_back=True).count(None) == 4
     assert stored(looks_back=False).count(None) == 0
+
+
+def test_totals_go_on_where_they_were_left() -> None:
+    """To the last bit, as if the gains had come at once; a missing one leaves the sum."""
+    gains = np.random.default_rng(0).random(50)
+    gains[[20, 30]] = np.nan
+    whole = totals(gains)
+    for cut in (1, 25, 31):
+        before = whole[:cut][~np.isnan(whole[:cut])][-1]
+        np.testing.assert_array_equal(totals(gains[cut:], before), whole[cut:])
