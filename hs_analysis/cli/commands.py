@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from hs_analysis.cli import gates
-from hs_analysis.cli.context import extended, from_inputs, on_folder
+from hs_analysis.cli.context import Flags, expected_settings, extended, from_inputs, on_folder
 from hs_analysis.cli.options import (
     INPUT,
     METHOD,
@@ -59,6 +61,14 @@ def run(
             help="Add the INPUTs, later days, to this run: the results are those of a run over all of them.",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            rich_help_panel=OUTPUT,
+            help="Say what the run would take (samples, minutes, memory, disk), and write nothing.",
+        ),
+    ] = False,
     *,
     settings: ConfigFlags,
     reading: ReadingFlags,
@@ -78,6 +88,9 @@ def run(
     """Run every stage and print the answers."""
     closed = gates.summary_gates(fail.fail_on or (), extend or place.run_dir)
     flags = (reading, history, slo, method, current, controller, cluster, machine)
+    if dry_run:
+        write_output(_costs(inputs, settings.config, flags), out.output, no_color=out.no_color)
+        return
     if extend is not None:
         ran = extended(
             extend, inputs, "report", settings.config, flags, place=place, out=out, strict=strict.strict
@@ -97,6 +110,17 @@ def run(
     result = run_result(summary, policy_documents(ran.folder), ran.folder, verbose=out.verbose)
     write_output(result, out.output, no_color=out.no_color)
     gates.check_gates(closed, summary, ran.folder, fail.junit)
+
+
+def _costs(inputs: list[Path], config: Path | None, flags: Sequence[Flags]) -> CommandOutput:
+    """Return what a run over the inputs would take."""
+    used = expected_settings(config, flags)
+
+    from hs_analysis.pipeline.cost import in_words
+    from hs_analysis.pipeline.session import cost_of_inputs
+
+    found = cost_of_inputs(inputs, used)
+    return CommandOutput(asdict(found), [asdict(found)], lambda: [in_words(found)])
 
 
 INIT_HELP = """hsa init demo --demo

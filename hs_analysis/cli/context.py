@@ -18,6 +18,7 @@ from hs_analysis.settings.file import Layer
 if TYPE_CHECKING:
     from hs_analysis.pipeline.runner import Ran
     from hs_analysis.pipeline.session import Asked
+    from hs_analysis.schema.settings import Settings
 
 STDIN = Path("-")
 MOST_ITEMS = 3
@@ -66,6 +67,11 @@ def from_inputs(
     _report_stale(ran, progress)
     progress.noted(f"run folder: {ran.folder}")
     return ran
+
+
+def expected_settings(config: Path | None, flags: Sequence[Flags]) -> Settings:
+    """Return the settings that a new run would have."""
+    return effective.for_inputs(config, [group.layer() for group in flags]).settings
 
 
 def extended(

@@ -18,9 +18,11 @@ from hs_analysis.errors import (
     UsageError,
     machine_in_words,
 )
+from hs_analysis.ingest.discovery import discover
 from hs_analysis.interrupts import undone
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import run_folder as folders
+from hs_analysis.pipeline.cost import Cost, expected_cost
 from hs_analysis.pipeline.inputs import HashedInput, list_inputs, spooled
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.records import changed, from_plain, to_plain
@@ -363,6 +365,18 @@ def _run_files(
         finally:
             _drop_if_nothing_came(place)
         return _with_views(ran)
+
+
+def cost_of_inputs(arguments: Sequence[Path], settings: Settings) -> Cost:
+    """Return what a run over some inputs is expected to take; nothing is written.
+
+    Raises
+    ------
+    InputError, ManyErrors
+        When an input is missing, or none can be read.
+    """
+    folders.refuse_runs(arguments)
+    return expected_cost(discover(arguments, settings.reading).files, settings.reading)
 
 
 def extend_run(
