@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any, Literal, get_args, get_origin
@@ -27,6 +28,16 @@ from hs_analysis.ingest.near_misses import NEAR_MISSES
 from hs_analysis.ingest.quality import quality_of
 from hs_analysis.interrupts import SHELLS_BASE
 from hs_analysis.pipeline.chain import STAGES
+from hs_analysis.pipeline.cost import (
+    ROW_S,
+    SCRATCH_ROW_BYTES,
+    SERVICE_DAY_BYTES,
+    SERVICE_DAY_S,
+    START_BYTES,
+    START_S,
+    STORED_ROW_BYTES,
+    cost_of,
+)
 from hs_analysis.policy import declaration
 from hs_analysis.schema import summary
 from hs_analysis.schema.frames import CONTRACTS, DETAILS
@@ -305,6 +316,40 @@ def queries_page() -> str:
     return page("Queries of the operators' pack", lead, parts)
 
 
+FLEETS = tuple(product((1, 8, 64), (4, 16), (1, 7, 28)))
+"""Services, workers of each, and days of the fleets whose cost is shown."""
+
+WORKER_SERIES, SCRAPE_S = 280, 15
+"""Series that an engine exports with all its histograms [count], and the usual step of a dump [s]."""
+
+
+def cost_page() -> str:
+    """Return what runs over fleets cost, by the model that the program itself uses."""
+    rows = []
+    for services, workers, days in FLEETS:
+        samples = services * workers * WORKER_SERIES * days * 86400 // SCRAPE_S
+        found = cost_of(samples, services, days)
+        minutes = [str(max(1, round(used / 60))) for used in (found.reading_s, found.seconds)]
+        sizes = [f"{size / 1e9:.1f}" for size in (found.memory_bytes, found.disk_bytes)]
+        rows.append((*map(str, (services, workers, days)), f"{samples / 1e6:,.0f}", *minutes, *sizes))
+    heads = [
+        "services", "workers of each", "days", "million samples", "minutes to read", "minutes in all",
+        "memory, GB", "disk, GB",
+    ]  # fmt: skip
+    lead = (
+        f"Workers that export {WORKER_SERIES} series every {SCRAPE_S} s, on one idle core; within a factor "
+        "of two. `hsa run --dry-run INPUT` says the same of your files. Disk is what the run folder takes "
+        "while it is written; a fifth of it stays."
+    )
+    model = (
+        f"Seconds = {START_S:g} + {ROW_S * 1e6:g} × million samples + {SERVICE_DAY_S:g} × services × days. "
+        f"Bytes of memory = {START_BYTES / 1e6:g} million + {SERVICE_DAY_BYTES / 1e6:g} million × services × "
+        f"days. Bytes of disk = {SCRATCH_ROW_BYTES + STORED_ROW_BYTES} × samples. `tests/bench/fleet.py` "
+        "measures four sizes, fits the model, and foretells a fifth."
+    )
+    return page("What a run costs", lead, [table(heads, rows), model])
+
+
 def formats_page() -> str:
     """Return the reference of input formats: what becomes of each, what its source loses, what is none."""
     rows = [(f"`{one.id}`", _does(one.read)) for one in FORMATS]
@@ -346,6 +391,7 @@ def single_pages() -> dict[str, str]:
 
 PAGES = {
     "queries": queries_page,
+    "cost": cost_page,
     "exit-codes": exit_codes_page,
     "settings": settings_page,
     "checks": checks_page,

@@ -59,20 +59,21 @@ OTHER_ROW_BYTES = 40.0
 TIME_ORDERED = ("otlp-jsonl", "otlp-proto", "cloudwatch-stream")
 """Formats whose files go through time once, so that their first part ends early."""
 
-START_S = 4.0
+START_S = 7.0
 """Loading the program and the catalogue, and writing what does not grow [s]; measured."""
 
-ROW_S = 0.45e-6
-"""Reading, storing and aligning a sample [s]; measured at 0.8 to 65 million samples."""
+ROW_S = 0.4e-6
+"""Reading and storing a sample [s]; measured at 0.3 to 20 million samples."""
 
-SERVICE_DAY_S = 5.5
-"""Judging, deriving, selecting and replaying a day of a service at windows of a minute [s]; measured."""
+SERVICE_DAY_S = 4.8
+"""Aligning, judging, deriving, selecting and replaying a day of a service at windows of a minute [s];
+measured at 1 to 8 days."""
 
-START_BYTES = 350_000_000
+START_BYTES = 280_000_000
 """Memory of the program and of a block of samples [byte]; measured."""
 
-SERVICE_DAY_BYTES = 55_000_000
-"""Memory of a day of a service while it is aligned and replayed [byte]; measured."""
+SERVICE_DAY_BYTES = 60_000_000
+"""Memory of a day of a service while it is aligned and replayed [byte]; measured at 1 to 8 days."""
 
 SCRATCH_ROW_BYTES = 17
 """A sample on its way: time, value and flag code (`ingest.staging`) [byte]."""
@@ -98,7 +99,7 @@ class Cost:
     services, days
         How many services, and how long the history is.
     reading_s, seconds
-        Processor time of reading and aligning, and of the whole run.
+        Processor time of reading, and of the whole run.
     memory_bytes, disk_bytes
         Most memory of a process; most disk of the run folder while it is written.
     """

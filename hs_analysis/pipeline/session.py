@@ -409,11 +409,13 @@ def extend_run(
         manifest = manifests.with_inputs(before, arguments, _unknown(before, new))
         asked = replace(asked, changes_settings=False)
         used = settings_for(folder, before, of_run(before), target, stages, progress, asked)
+        current = is_current(stages[0], before, used, folder)
+        if not current:
+            progress.noted("all inputs are read again: the run is unfinished, or another version made it")
         ran = run_to(
             target, folder, signed(manifest, asked, used), used,
-            stages=stages, progress=progress, later_too=True, inputs_checked=True,
-            accept=accepts(asked), machine=asked.machine,
-            extends=manifest != before and is_current(stages[0], before, used, folder),
+            stages=stages, progress=progress, later_too=True, inputs_checked=current,
+            accept=accepts(asked), machine=asked.machine, extends=current and manifest != before,
         )  # fmt: skip
         return _with_views(ran)
 

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from hs_analysis.errors import RunFolderError
+from hs_analysis.pipeline import manifest
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.session import Asked, extend_run, run_inputs
 from hs_analysis.pipeline.stages import Silent
@@ -253,3 +254,14 @@ def test_files_of_one_name_have_their_own_hashes(whole: Path) -> None:
     files = json.loads((whole / "data" / "inputs.json").read_text("utf-8"))["files"]
     assert len({file["name"] for file in files}) == len(files) / 2
     assert len({file["sha256"] for file in files}) == len(files)
+
+
+def test_a_run_of_another_version_is_read_as_a_whole(
+    parts: tuple[Path, Path], begun: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it left is not built upon, and its inputs are checked."""
+    folder = copied(begun, tmp_path / "run")
+    monkeypatch.setattr(manifest, "code_sha256", lambda: "other")
+    notes = extend(folder, parts[1:], "align")
+    assert "all inputs are read again: the run is unfinished, or another version made it" in notes
+    assert_same(folder, whole)
