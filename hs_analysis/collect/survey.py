@@ -22,6 +22,7 @@ from hs_analysis.collect.plan import (
     WantedMetric,
     around_service,
     cut,
+    iso,
     most_points,
     number,
     selector_of,
@@ -65,6 +66,13 @@ SAME_STEP = 0.01
 
 TRIED_S = 60
 """A range selector over this long shows whether a server takes any [s]."""
+
+
+ENDED_STEP_S = 3_600.0
+"""How finely it is told when samples ended [s]: an hour more of a window costs nothing."""
+
+ENDED_REACH_S = 400 * 86_400.0
+"""How far back that is looked for [s]: over a year, in fewer points than the 11,000 that Prometheus gives."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +137,38 @@ def survey(
     if not any(one.need.signal for one in found):
         raise ServerError(
             "has no metric of the catalogue in this window", where=server.base,
-            hint="check --from, --to, --match and --namespace; hsa signals lists what is looked for",
+            hint=_when_they_ended(server, needs, matchers, window[1])
+            or "check --from, --to, --match and --namespace; hsa signals lists what is looked for",
         )  # fmt: skip
     order = {need.metric: place for place, need in enumerate(needs)}
     found.sort(key=lambda one: order[one.need.metric])
     return ServerSurvey(tuple(found), tuple(sorted(absent, key=order.__getitem__)), tuple(notes))
+
+
+def _when_they_ended(
+    server: PrometheusServer, needs: Sequence[WantedMetric], matchers: Sequence[LabelMatcher], end: float
+) -> str:
+    """Return when the samples of a service's metric ended before a moment [Unix s]; empty if nobody tells.
+
+    One metric that the server knows of any time is looked at once an hour, as far back as it has points for.
+    """
+    own = [need.metric for need in needs if need.signal and not need.is_query]
+    known = names(server, own, matchers, None)
+    metric = next((one for one in own if one in (known or ())), None)
+    if metric is None:
+        return ""
+    text = ",".join(one.text for one in matchers)
+    reach = min(ENDED_REACH_S, server.backend.longest_query_s or ENDED_REACH_S)
+    end = ceil(end / ENDED_STEP_S) * ENDED_STEP_S  # whole hours are easier to read and to type
+    span = [("start", number(end - reach)), ("end", number(end)), ("step", number(ENDED_STEP_S))]
+    try:
+        times = server.ask("query_range", [("query", f"group({metric}{{{text}}})"), *span], times_of)
+    except (QueryError, TooHeavyError, TooManyPointsError, ServerError):
+        return ""
+    last = max((moment for row in times for moment in row), default=None)
+    if last is None:
+        return ""
+    return f"samples of {metric} end about {iso(last)}: ask with --to {iso(last + ENDED_STEP_S)}"
 
 
 def _not_absent(need: WantedMetric, named: frozenset[str] | None) -> bool:
@@ -144,14 +179,14 @@ def names(
     server: PrometheusServer,
     metrics: Sequence[str],
     matchers: Sequence[LabelMatcher],
-    window: tuple[float, float],
+    window: tuple[float, float] | None,
 ) -> frozenset[str] | None:
     """Return which of some metrics a server knows by name, perhaps more than it has in the window.
 
-    It is asked for those by a matcher, then for all names; None when it gives neither, or names that are none
-    of these: such a list is not relied upon.
+    Without a window, of any time that it looks through then. It is asked for those by a matcher, then for all
+    names; None when it gives neither, or names that are none of these: such a list is not relied upon.
     """
-    bounds = [("start", number(window[0])), ("end", number(window[1]))]
+    bounds = [("start", number(window[0])), ("end", number(window[1]))] if window else []
     bare = tuple(dict.fromkeys(name.removeprefix(RECORDED_PREFIX) for name in metrics))
     by_name = [[("match[]", _named(some, matchers)), *bounds] for some in _parts(bare, lambda name: name)]
     for queries in (by_name, [bounds]):

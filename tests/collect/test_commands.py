@@ -8,11 +8,12 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from collect.recording_server import Asked, Reply, failure, serving, small_prometheus
+from collect.recording_server import METRIC, Asked, Reply, failure, serving, small_prometheus, success
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
@@ -225,6 +226,26 @@ def test_a_server_without_the_metrics(url: str) -> None:
     line = one_line(hsa("pull", "--url", url, *WINDOW, *FAST, "--match", 'pod="other"'), 1)
     assert "has no metric of the catalogue in this window" in line
     assert not list(Path().iterdir())
+
+
+def test_a_window_after_the_data_says_when_they_end() -> None:
+    """The command that would fetch the last week of them differs by what the line says to add."""
+    end = datetime(2026, 11, 24, 1, tzinfo=UTC).timestamp()
+
+    def ended(asked: Asked) -> Reply:
+        what = asked.path.rpartition("/")[2]
+        if what in ("values", "series") and float(asked.parameters.get("start", ["0"])[0]) > end:
+            return success([])
+        if what == "query_range":
+            row = {"metric": {}, "values": [[end - 3600, "1"], [end, "1"]]}
+            return success({"resultType": "matrix", "result": [row]})
+        return small_prometheus(asked)
+
+    after = ("--last", "7d", "--to", "2026-12-24T00:00:00Z")
+    with serving(ended) as (address, _):
+        line = one_line(hsa("pull", "--url", address, *after, *FAST), 1)
+    assert "has no metric of the catalogue in this window" in line
+    assert f"samples of {METRIC} end about 2026-11-24T01:00:00Z: ask with --to 2026-11-24T02:00:00Z" in line
 
 
 def test_one_query_that_fails_does_not_stop_the_others(place: Path) -> None:
