@@ -7,6 +7,7 @@ the server's own count of the same stretch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -127,17 +128,20 @@ def missing_from_plan(
     -----
     A file without samples is an answer: the metric was not there. A chunk is short when it begins later or
     ends earlier than another file of the same stretch and exporter does: pools that started or stopped
-    together are not held against it.
+    together are not held against it, nor one of several files of a metric that lacks nothing which the server
+    counts.
     """
     facts = {_key(one.name): one for one in files}
+    known = list(received)
     spans = _sample_ranges(plan.files, facts)
+    told = _ended_shares(plan.files, facts, known)
     found: list[PlanFinding] = []
     for metric in dict.fromkeys(file.metric for file in plan.files):
         own = [file for file in plan.files if file.metric == metric]
         found += _absent(own, facts, url, folder)
         for code, judge in _FILE_CHECKS.items():
-            found += _findings(own, facts, spans, code, judge, url)
-    known = list(received)
+            judged = [file for file in own if file.file not in told] if code == "short_chunk" else own
+            found += _findings(judged, facts, spans, code, judge, url)
     found += lost_from_plan(plan, known, url, folder)
     held = {one.file for one in known}
     found += _unlike(plan, facts, held, url)
@@ -343,6 +347,22 @@ def _sample_ranges(
         first, last = spans.get(key, (one.first_s, one.last_s))
         spans[key] = (min(first, one.first_s), max(last, one.last_s))
     return spans
+
+
+def _ended_shares(
+    files: Sequence[PlannedFile], facts: Mapping[str, FileFacts], received: Iterable[Received]
+) -> frozenset[str]:
+    """Return the files whose instances came or went: all samples that the server counts of them are there.
+
+    Only where other files hold more of the same metric and stretch; a metric that ends as a whole is short.
+    """
+    sure = {one.file: one for one in received if one.held_against != "nothing"}
+    shares = Counter((file.metric, file.start) for file in files if _key(file.file) in facts)
+    return frozenset(
+        file.file
+        for file in files
+        if shares[file.metric, file.start] > 1 and file.file in sure and not fell_short(file, sure[file.file])
+    )
 
 
 def _absent(

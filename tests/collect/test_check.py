@@ -228,3 +228,19 @@ def test_files_that_nobody_wrote_down_are_held_to_times_and_lists() -> None:
         plan, (facts | {first: replace(facts[first], series=1)}).values(), received=written
     )
     assert told == ()
+
+
+def test_a_share_of_instances_that_ended_is_not_short() -> None:
+    """Its server counts no more of them, and other instances of the metric go on; uncounted, it is short."""
+    plan = two_chunks()
+    first = plan.files[0]
+    ended = replace(first, file=f"ended.{first.file}", query=f"{first.query} ended")
+    plan = replace(plan, files=(ended, *plan.files))
+    facts = whole(plan)
+    facts[ended.file] = replace(facts[ended.file], last_s=first.end - 600)
+    got = came(plan, points=400, series=3, held_against="server", counted=400)
+    assert [f.code for f in missing_from_plan(plan, facts.values())] == ["short_chunk"]
+    assert missing_from_plan(plan, facts.values(), received=got.values()) == ()
+    fewer = {**got, ended.file: replace(got[ended.file], counted=900)}
+    codes = [f.code for f in missing_from_plan(plan, facts.values(), received=fewer.values())]
+    assert codes == ["short_chunk", "lost_samples"]
