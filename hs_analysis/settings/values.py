@@ -48,11 +48,23 @@ def seconds(text: str, where: str) -> float:
         bare = re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", word)
         what = f"{text!r} has no unit" if bare else f"{text!r} is not a duration"
         example = f"{word}s or {word}ms" if bare else "50ms, 2.5s, 4m or 1h30m"
-        raise UsageError(what, where=where, hint=f"write e.g. {example}")
+        raise UsageError(what, where=where, hint=f"write {_spelt(word) or f'e.g. {example}'}")
     total = math.fsum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
     if total <= 0:
         raise UsageError("a duration must be above zero", where=where, hint="write e.g. 2.5s")
     return total
+
+
+_SPELT = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(?:(ms)|(s)ec(?:ond)?s?|(m)in(?:ute)?s?|(h)(?:ou)?rs?|(d)ays?|([smhd]))",
+    re.IGNORECASE,
+)
+
+
+def _spelt(word: str) -> str:
+    """Return ``4m`` for ``4 min``; empty for what is no number with a unit in other letters."""
+    found = _SPELT.fullmatch(word)
+    return found[1] + next(unit for unit in found.groups()[1:] if unit).lower() if found else ""
 
 
 def share(text: str, where: str) -> float:
