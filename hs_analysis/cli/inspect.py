@@ -96,7 +96,7 @@ def _diagnosis(folder: Path) -> CommandOutput:
     signals_found = [row for row in found["signals"] if row["state"] == "found"]
     absent = [row for row in found["signals"] if row["state"] == "missing"]
     lacking = [row for row in found["needs"] if row["state"] == "lacks"]
-    rows = [_compact(row) for row in signals_found]
+    rows = [compact(row) for row in signals_found]
     left_out = {"service"} if len({row["service"] for row in rows}) < 2 else set()
     left_out |= set() if any(row["differs"] for row in rows) else {"differs"}
     blocks: list[Block] = [
@@ -122,23 +122,25 @@ _NEEDS = [
 """Columns of the printed tables, narrow enough for 100 characters; JSON and CSV have all."""
 
 
-def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
+def compact(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a signal's row with related numbers in one cell each.
 
-    ``every`` has in brackets how often values change where that is rarer; ``range`` is given where the values
+    ``every`` says how often values change where that is rarer; ``range`` is given where the values
     tell the unit.
     """
     from hs_analysis.cli.output import number
 
     interval, news = row["interval_s"], row["news_s"]
-    later = f" ({number(news, 3)})" if interval and news and news > 1.5 * interval else ""
+    later = f", new every {number(news, 3)} s" if interval and news and news > 1.5 * interval else ""
     bounded = row["scale"] not in (None, "documented")
     return {
         **row,
         "what": f"{row['signal']}@{row['role']}",
         "every": f"{number(interval, 3)} s{later}" if interval else None,
         "holes": f"{row['gaps']}/{row['resets']}",
-        "range": f"{row['low']:.2g} to {row['high']:.2g}" if bounded and row["low"] is not None else None,
+        "range": f"{number(row['low'], 3)} to {number(row['high'], 3)}"
+        if bounded and row["low"] is not None
+        else None,
         "cover": f"{row['coverage']:.0%}",
         "differs": f"{row['difference']:.0%}" if row["difference"] else None,
     }

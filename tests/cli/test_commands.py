@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.cli.app import app
+from hs_analysis.cli.inspect import compact
 from hs_analysis.collect.recording import rules_packs
 from hs_analysis.schema.json_schema import shipped_schema
 from hs_analysis.store import operators_pack
@@ -78,6 +79,22 @@ def test_gates_close_after_the_result(finished: Path, tmp_path: Path) -> None:
     lines = [line for line in done.stderr.splitlines() if line.startswith("hsa report: --fail-on")]
     assert len(lines) == 2
     assert call("report", finished, "--fail-on", "covrage<1").exit_code == 2
+
+
+def test_a_cell_of_doctor_says_whole_numbers_and_what_a_second_one_means() -> None:
+    """100 is no 1e+02, and how rarely values change stands beside how often they are scraped."""
+    row = {"interval_s": 30.0, "news_s": 2520.0, "scale": "percent", "low": 1.4, "high": 100.0}
+    rest = {
+        "signal": "gpu_util",
+        "role": "decode",
+        "gaps": 0,
+        "resets": 0,
+        "coverage": 1.0,
+        "difference": None,
+    }
+    cells = compact(row | rest)
+    assert (cells["range"], cells["every"]) == ("1.4 to 100", "30 s, new every 2,520 s")
+    assert compact(row | rest | {"news_s": 30.0})["every"] == "30 s"
 
 
 def test_gates_of_doctor(finished: Path) -> None:
