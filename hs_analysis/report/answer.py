@@ -15,6 +15,7 @@ from hs_analysis.report.choice import Choice, mapping, primary_thresholds, recor
 from hs_analysis.report.decision_words import limit_line, moved, scale_in_line, target_name
 from hs_analysis.report.slo import NO_SLO, edges
 from hs_analysis.report.wording import (
+    fixed,
     interval,
     is_number,
     number,
@@ -71,7 +72,7 @@ def answer_of(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]
         The run folder as a user types it, for the next command.
     """
     return Answer(
-        action=fitted(_action(service, choice)),
+        action=_action(service, choice),
         hours=fitted(_hours(choice)),
         risk=fitted(_risk(service, choice, slo)),
         confidence=fitted(_confidence(choice)),
@@ -102,23 +103,23 @@ def _action(service: Mapping[str, Any], choice: Choice) -> str:
     recommend = decision.get("recommend")
     why = str(decision.get("why") or "")
     if not recommend:
-        return f"{name}: no decision was made."
+        return fitted(f"{name}: no decision was made.")
     if recommend == "record":
-        return f"{name}: keep what runs and record more: {why}."
+        return fitted(f"{name}: keep what runs and record more: {why}.")
     if recommend == "keep":
-        return f"{name}: keep what runs: {why}."
+        return fitted(f"{name}: keep what runs: {why}.")
     title = target_name(decision)
     policy = f"the {title} policy" if title else "the policy"
     if choice.mode == "periodic":
-        return f"{name}: apply {policy}, a timetable."
+        return fitted(f"{name}: apply {policy}, a timetable.")
     follows = [
         f"{_in_a_row(signal_label(str(t['signal']), str(t['role'])))} {number(t['target_per_instance'])}"
         for t in primary_thresholds(service, choice)
         if is_number(t.get("target_per_instance"))
     ]
     targets = f": {', '.join(follows)} per instance" if follows and choice.primaries else ""
-    line = f"{name}: apply {policy}{targets}."
-    return line if len(line) <= WIDTH else f"{name}: apply {policy}."
+    line = f": apply {policy}{targets}."
+    return name + line if len(line) <= WIDTH else fitted(f"{name}: apply {policy}.")
 
 
 def _in_a_row(label: str) -> str:
@@ -144,14 +145,28 @@ def _hours(choice: Choice) -> str:
         amount = f"{percent(abs(share))}{between} {'of' if share >= 0 else 'more'} instance-hours"
         start = f"{who}{verb} {amount}" if who else f"{verb.capitalize()} {amount}"
     else:
-        why = "" if decision.get("backtested") else f": {decision.get('why')}"
-        return "" if who else f"Saving: not known{why}."
+        return "" if who else _unknown_hours(choice)
     pools = [
         f"{pool.get('role')} {moved(pool)}"
         for pool in records(decision.get("pools"))
         if is_number(pool.get("now")) and is_number(pool.get("recommended"))
     ]
     return f"{start}: {', '.join(pools)} on average." if pools else f"{start}."
+
+
+def _unknown_hours(choice: Choice) -> str:
+    """Return within which counts a policy stays whose saving is not known, or why it is not."""
+    decision, bounds = choice.decision, mapping(choice.spec.get("bounds"))
+    if decision.get("backtested"):
+        return "Saving: not known."
+    kept = [
+        f"{pool.get('role')} {at['min']} to {at['max']} (ran {fixed(pool.get('now'), 1)})"
+        for pool in records(decision.get("pools"))
+        if (at := mapping(bounds.get(str(pool.get("role"))))) and is_number(at.get("max"))
+    ]
+    if not kept:
+        return f"Saving: not known: {decision.get('why')}."
+    return f"Saving: not known. Instances stay within bounds: {', '.join(kept)}."
 
 
 def _day_range(saved: Any) -> str:
@@ -174,7 +189,7 @@ def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) ->
     elif known := interval(ends, "ratio"):
         amount = f"{known} %" if "%" not in known else known
     else:
-        return f"Risk: not known{_why_not_known(service)}."
+        return f"Risk: not known{_why_not_known(service, choice)}."
     beside = [f"limit {percent(slo.get('allowed_window_share')).replace('.0 %', ' %')}"]
     if is_number(risk.get("recorded")):
         beside.append(f"recorded {percent(risk['recorded'])}")
@@ -187,7 +202,9 @@ def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) ->
     return f"{said}; {', '.join(under)}." if under else f"{said}."
 
 
-def _why_not_known(service: Mapping[str, Any]) -> str:
+def _why_not_known(service: Mapping[str, Any], choice: Choice) -> str:
+    if "not_backtested" in {one.get("code") for one in records(choice.decision.get("confidence_reasons"))}:
+        return ": it was not replayed. Record at least twice as long to know"
     status = str(mapping(mapping(service.get("replay")).get("calibration")).get("status") or "")
     return ": the replay does not match the recorded latencies" if status == "not_calibrated" else ""
 
@@ -208,7 +225,8 @@ def _next_step(choice: Choice, folder: str) -> str:
         return f"Next: hsa plan-test {folder}"
     if decision.get("recommend") == "keep":
         further = [str(step) for step in decision.get("next_steps") or []][1:]
-        return fitted(f"Next: change nothing. {further[0]}" if further else "Next: change nothing.")
+        line = fitted(f"Next: change nothing. {further[0]}" if further else "Next: change nothing.")
+        return line.replace("hsa plan-test", f"hsa plan-test {folder}", 1)
     if target in ("", "heteroscale"):
         return f"Next: read {folder}/policy.yaml"
     return f"Next: kubectl diff -f {folder}/exports/{target}"

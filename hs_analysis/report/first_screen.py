@@ -14,7 +14,7 @@ from hs_analysis.report.chart_templates import ROLE_COLOURS
 from hs_analysis.report.charts import Chart, line_rows, make
 from hs_analysis.report.choice import Choice, mapping, records, threshold_of
 from hs_analysis.report.decision_words import LOADS, moved
-from hs_analysis.report.wording import fixed, is_number, parse_time
+from hs_analysis.report.wording import is_number, parse_time
 from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.constants import MAJORITY
 from hs_analysis.schema.names import CURRENT, RECORDED
@@ -49,6 +49,8 @@ def first_screen(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
 
 def _pools(choice: Choice) -> dict[str, Any]:
     pools = [pool for pool in records(choice.decision.get("pools")) if is_number(pool.get("now"))]
+    if not choice.decision.get("backtested"):
+        return _within_bounds(choice, pools)
     heads = ["pool", "now", "recommended", *(f"at {load} load" for load in LOADS)]
     rows = []
     for pool in pools:
@@ -61,6 +63,26 @@ def _pools(choice: Choice) -> dict[str, Any]:
         ]
         rows.append({"id": "", "cells": cells})
     return table("Instances, mean over the test window: now → recommended", heads, rows)
+
+
+def _within_bounds(choice: Choice, pools: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what ran and the bounds of a policy that was not replayed: no count of its own is known."""
+    bounds = mapping(choice.spec.get("bounds"))
+    rows = [
+        {
+            "id": "",
+            "cells": [
+                text_cell(str(pool.get("role"))),
+                number_cell(pool.get("now"), "", None, 1),
+                *(
+                    number_cell(mapping(bounds.get(str(pool.get("role")))).get(end), "", None, 0)
+                    for end in ("min", "max")
+                ),
+            ],
+        }
+        for pool in pools
+    ]
+    return table("Instances: mean of what ran, and the policy's bounds", ["pool", "ran", "min", "max"], rows)
 
 
 def _apply(choice: Choice) -> list[dict[str, str]]:
@@ -106,15 +128,16 @@ def pool_charts(
     lines = [(RECORDED, "recorded"), (name, "recommended")]
     lines += [(CURRENT, "today's autoscaler")] if CURRENT in replayed else []
     drawn = [
-        _pool_chart(timeline, str(pool.get("role")), lines, service, budget)
-        for pool in records(choice.decision.get("pools"))
+        _pool_chart(timeline, pool, lines, service, budget) for pool in records(choice.decision.get("pools"))
     ]
     return [chart for chart in drawn if chart is not None]
 
 
 def _pool_chart(
-    timeline: pl.DataFrame, role: str, lines: list[tuple[str, str]], service: Mapping[str, Any], budget: int
-) -> Chart | None:
+    timeline: pl.DataFrame, pool: Mapping[str, Any], lines: list[tuple[str, str]],
+    service: Mapping[str, Any], budget: int,
+) -> Chart | None:  # fmt: skip
+    role = str(pool.get("role"))
     column = "prefill" if role == "prefill" else "decode"  # a single pool stands in the columns of decode
     rows, names = [], []
     for policy, words in lines:
@@ -132,8 +155,7 @@ def _pool_chart(
         rows += line_rows(needed, "load ÷ target", f"load_{column}", budget // LOAD_PART)
         names.append("load ÷ target")
     over = _over(mine)
-    spent = [timeline.filter(pl.col("policy") == name)[f"ready_{column}"].mean() for name, _ in lines[:2]]
-    title = f"{role.capitalize()}: {fixed(spent[0], 1)} → {fixed(spent[1], 1)} instances on average"
+    title = f"{role.capitalize()}: {moved(pool)} instances on average"
     marked = f" Shaded: the SLO is expected to break ({len(over)} stretches)." if over else ""
     _, _, happened = marks.between(service, parse_time(mine["t"].min()), parse_time(mine["t"].max()))
     looks = {

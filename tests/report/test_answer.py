@@ -98,11 +98,36 @@ def test_one_day_tells_a_range_and_a_floor_a_range_of_risk() -> None:
     assert lines[2] == "Risk: 0.10 to 3.1 % of windows over the SLO (limit 5 %, recorded 0 %)."
 
 
-def test_what_was_not_replayed_has_no_saving() -> None:
-    """It says why."""
+def test_what_was_not_replayed_says_within_which_counts_it_stays() -> None:
+    """Neither saving nor risk is known; the bounds of the policy are, and what would tell the rest."""
     why = "no part of the history was left to replay it on"
-    nothing = {"hours_saved_ratio": None, "hours_saved_ci": None, "pools": [], "slo_risk": {}}
-    assert said(service(why=why, **nothing))[1] == f"Saving: not known: {why}."
+    pools = [{"role": role, "now": 2.0, "recommended": None} for role in ("prefill", "decode")]
+    nothing = {"hours_saved_ratio": None, "hours_saved_ci": None, "pools": pools, "slo_risk": {}}
+    unseen = {"code": "not_backtested", "text": why}
+    one = service(why=why, confidence_reasons=[unseen], **nothing)
+    bounds = "  bounds: {prefill: {min: 2, max: 4}, decode: {min: 1, max: 6}}\n"
+    answer = answer_of(one, choose(one, PAIR + bounds), SLO, "reports/x")
+    counts = "prefill 2 to 4 (ran 2.0), decode 1 to 6 (ran 2.0)"
+    assert answer.hours == f"Saving: not known. Instances stay within bounds: {counts}."
+    assert answer.risk == "Risk: not known: it was not replayed. Record at least twice as long to know."
+    assert said(service(why=why, confidence_reasons=[unseen], **nothing | {"pools": []}))[1] == (
+        f"Saving: not known: {why}."
+    )
+
+
+def test_a_longer_name_leaves_room_for_the_targets() -> None:
+    """What to follow at which target is said whole; a line may grow by the name."""
+    one = service() | {"service": "prod-llm/qwen2.5-72b-instruct"}
+    targets = "cache-missed prefill TPS 2,811, decode TPS 1,230 per instance"
+    assert said(one)[0] == f"prod-llm/qwen2.5-72b-instruct: apply the KEDA policy: {targets}."
+
+
+def test_a_command_in_the_next_step_names_the_run_folder() -> None:
+    """It can be copied as it stands."""
+    steps = ["Keep what runs.", "Test above the recorded peak: hsa plan-test gives the load levels."]
+    assert said(service(recommend="keep", next_steps=steps))[-1] == (
+        "Next: change nothing. Test above the recorded peak: hsa plan-test reports/x gives the load levels."
+    )
 
 
 def test_without_an_slo_no_risk_is_claimed() -> None:

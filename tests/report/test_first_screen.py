@@ -1,0 +1,66 @@
+"""The first screen of a service: counts are those of the five lines, and bounds where none was replayed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.report.choice import choose
+from hs_analysis.report.first_screen import first_screen, pool_charts
+
+POLICY = """spec:
+  mode: metric
+  bounds: {prefill: {min: 2, max: 4}, decode: {min: 1, max: 6}}
+"""
+
+
+def service(**decision: Any) -> dict[str, Any]:
+    """A service whose two pools ran at 3.0 and 4.5 instances."""
+    pools = [
+        {"role": "prefill", "now": 3.0, "recommended": 2.5},
+        {"role": "decode", "now": 4.5, "recommended": 4.97},
+    ]
+    said = {"recommend": "apply", "why": "unseen", "target": "keda", "confidence": "low", "pools": pools}
+    chosen = {"policy": "p", "chosen": True, "primary_signal": "decode_tps", "primary_role": "decode"}
+    return {
+        "service": "demo/m", "decision": said | decision, "selection": [chosen], "refusals": [],
+        "replay": {"policies": [{"policy": "p"}, {"policy": "recorded"}]}, "thresholds": [],
+    }  # fmt: skip
+
+
+def cells(one: dict[str, Any]) -> list[list[str]]:
+    """The texts of the table of instances, heads first."""
+    pools = first_screen(one, choose(one, POLICY))["pools"]
+    return [
+        [head["text"] for head in pools["columns"]],
+        *([cell["text"] for cell in row["cells"]] for row in pools["rows"]),
+    ]
+
+
+def test_a_policy_that_was_not_replayed_shows_its_bounds() -> None:
+    """No column of unknown counts: what ran, and between which counts the policy stays."""
+    unseen = [{"role": role, "now": 2.0, "recommended": None} for role in ("prefill", "decode")]
+    assert cells(service(pools=unseen)) == [
+        ["pool", "ran", "min", "max"],
+        ["prefill", "2.0", "2", "4"],
+        ["decode", "2.0", "1", "6"],
+    ]
+    replayed = service(backtested=["2026-03-05T00:00:00Z", "2026-03-06T00:00:00Z"])
+    assert cells(replayed)[2][:3] == ["decode", "4.5", "5.0"]
+
+
+def test_a_chart_of_a_pool_says_the_counts_of_the_lines_above_it() -> None:
+    """Instances that are ready are a few fewer than those asked for: one figure stands for both."""
+    one = service()
+    names = ("recorded", "p")
+    rows = [{"policy": n, "capture": "c", "t": f"2026-03-05T00:0{m}:00Z"} for n in names for m in range(3)]
+    counts = {"ready_prefill": 2.4, "ready_decode": 4.94, "load_prefill": 1.0, "load_decode": 1.0}
+    timeline = pl.DataFrame([row | counts | {"violation_probability": 0.0} for row in rows]).with_columns(
+        pl.col("t").str.to_datetime(time_zone="UTC")
+    )
+    charts = pool_charts(timeline, one, choose(one, POLICY), 50)
+    assert [chart.title for chart in charts] == [
+        "Prefill: 3.0 → 2.5 instances on average",
+        "Decode: 4.5 → 5.0 instances on average",
+    ]
