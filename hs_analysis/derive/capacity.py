@@ -345,7 +345,8 @@ def _why_not(labelled: LabelledRows) -> Reason:
         return capacity_reason("no_violations", role)
     least = THIN_BELOW[labelled.rows.kind]
     if count < least:
-        return capacity_reason("thin", role, f"{count} windows over the limit", float(count), float(least))
+        over = "1 window" if count == 1 else f"{count} windows"
+        return capacity_reason("thin", role, f"{over} over the limit", float(count), float(least))
     return capacity_reason(
         "cannot_fit", role, f"{count} windows over it in {labelled.episodes} episodes", float(count)
     )
