@@ -538,7 +538,7 @@ def _pulled_blocks(data: Mapping[str, Any]) -> list[Block]:
         f"window: {data['start']} to {data['end']}",
         f"not on this server: {len(data['absent'])} other metrics of the catalogue",
         f"files: {out}",
-        f"next: hsa doctor {out}, then hsa run {out} --slo ttft=… --slo tbt=…",
+        f"next: hsa doctor {out}, then hsa run {out} --slo ttft=… --slo tbt=… --startup …",
     ]
 
 

@@ -65,7 +65,7 @@ def test_pull_prints_what_came(url: str) -> None:
     done = hsa("pull", "--url", url, *WINDOW, *FAST)
     assert done.exit_code == 0, done.output
     assert "vllm:generation_tokens_total" in done.stdout
-    assert "next: hsa doctor dumps, then hsa run dumps" in done.stdout
+    assert "next: hsa doctor dumps, then hsa run dumps --slo ttft=… --slo tbt=… --startup …" in done.stdout
     plan, fetched = done.stderr.splitlines()
     assert plan.startswith("plan: metrics 1, files 1 (")
     assert fetched.startswith("pull: files 1 fetched, 0 there already (")
