@@ -194,8 +194,9 @@ def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) ->
     if is_number(risk.get("recorded")):
         beside.append(f"recorded {percent(risk['recorded'])}")
     said = f"Risk: {amount} of windows over the SLO ({', '.join(beside)})"
+    most = "≤" if risk.get("faults_at_most") else ""
     under = [
-        f"{name} {percent(risk[f'under_{name}'])}"
+        f"{name} {most}{percent(risk[f'under_{name}'])}".replace("≤<", "<")
         for name in ("faults", "bursts")
         if is_number(risk.get(f"under_{name}"))
     ]

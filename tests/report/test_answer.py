@@ -115,6 +115,12 @@ def test_what_was_not_replayed_says_within_which_counts_it_stays() -> None:
     )
 
 
+def test_shares_that_are_at_most_so_large_say_so() -> None:
+    """Where a capacity is a floor, faults and bursts may break the SLO less often than is said, not more."""
+    floor = {"slo_risk": DECISION["slo_risk"] | {"faults_at_most": True}}
+    assert said(service(**floor))[2].endswith("recorded 2.0 %); faults ≤2.5 %, bursts ≤4.5 %.")
+
+
 def test_a_longer_name_leaves_room_for_the_targets() -> None:
     """What to follow at which target is said whole; a line may grow by the name."""
     one = service() | {"service": "prod-llm/qwen2.5-72b-instruct"}
