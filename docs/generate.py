@@ -33,6 +33,7 @@ from hs_analysis.pipeline.cost import (
     SCRATCH_ROW_BYTES,
     SERVICE_DAY_BYTES,
     SERVICE_DAY_S,
+    SERVICE_S,
     START_BYTES,
     START_S,
     STORED_ROW_BYTES,
@@ -342,7 +343,8 @@ def cost_page() -> str:
         "while it is written; a fifth of it stays."
     )
     model = (
-        f"Seconds = {START_S:g} + {ROW_S * 1e6:g} × million samples + {SERVICE_DAY_S:g} × services × days. "
+        f"Seconds = {START_S:g} + {ROW_S * 1e6:g} × million samples + {SERVICE_S:g} × services + "
+        f"{SERVICE_DAY_S:g} × services × days. "
         f"Bytes of memory = {START_BYTES / 1e6:g} million + {SERVICE_DAY_BYTES / 1e6:g} million × services × "
         f"days. Bytes of disk = {SCRATCH_ROW_BYTES + STORED_ROW_BYTES} × samples. `tests/bench/fleet.py` "
         "measures four sizes, fits the model, and foretells a fifth."

@@ -1,9 +1,9 @@
 """What runs cost at four sizes, and whether that foretells a fifth: CPU time, memory and disk.
 
 A fleet is made of the shipped simulated service: copies under other names, of the first days or of all days
-twice over, and per pod so many more series that no signal is read from. The three terms of
-`hs_analysis.pipeline.cost` (the start, a sample, a day of a service) are fitted to four sizes; the fit, the
-shipped numbers and a look at the files then say what the fifth takes.
+twice over, and per pod so many more series that no signal is read from. The four terms of
+`hs_analysis.pipeline.cost` (the start, a sample, a service, a day of a service) are fitted to four sizes; the
+fit, the shipped numbers and a look at the files then say what the fifth takes.
 
     python tests/bench/fleet.py
 """
@@ -128,6 +128,11 @@ def told(size: Size, used: float, peak: float, rows: int, cost: Cost) -> str:
     )
 
 
+def terms_of(size: Size, rows: int) -> list[float]:
+    """Return what each term is multiplied with."""
+    return [1.0, rows, size.services, size.services * size.days]
+
+
 def main() -> None:
     """Print a line per size, the fit, and what it says of the fifth."""
     measured = []
@@ -142,15 +147,15 @@ def main() -> None:
             sys.stdout.flush()
             measured.append((used, peak, rows))
     terms = np.array(
-        [[1.0, rows, size.services * size.days] for size, (_, _, rows) in zip(FOUR, measured, strict=False)]
+        [terms_of(size, rows) for size, (_, _, rows) in zip(FOUR, measured[: len(FOUR)], strict=True)]
     )
     fitted, *_ = np.linalg.lstsq(terms, np.array([used for used, _, _ in measured[: len(FOUR)]]), rcond=None)
     used, _, rows = measured[-1]
-    foretold = float(fitted @ [1.0, rows, FIFTH.services * FIFTH.days])
+    foretold = float(fitted @ terms_of(FIFTH, rows))
     sys.stdout.write(
-        f"fitted to four: {fitted[0]:.1f} s, {fitted[1] * 1e6:.2f} µs a sample, {fitted[2]:.1f} s a day of "
-        f"a service; the fifth: measured {used:.0f} s, foretold {foretold:.0f} s ({foretold / used:.2f}; "
-        f"within a factor {WITHIN:g})\n"
+        f"fitted to four: {fitted[0]:.1f} s, {fitted[1] * 1e6:.2f} µs a sample, {fitted[2]:.1f} s a service, "
+        f"{fitted[3]:.1f} s a day of a service; the fifth: measured {used:.0f} s, foretold {foretold:.0f} s "
+        f"({foretold / used:.2f}; within a factor {WITHIN:g})\n"
     )
 
 
