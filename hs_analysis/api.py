@@ -756,18 +756,15 @@ def _service_frame(data: ServiceFrame | pl.DataFrame, service: str | None, used:
 
 def _samples(folder: Path) -> pl.DataFrame:
     parts = sorted(folder.glob(tables.PLACES["samples"]))
-    samples = pl.read_parquet(parts)
-    return samples.sort("series_id", "t") if len(parts) > 1 else samples
+    return pl.read_parquet(parts).sort("series_id", "t") if parts[1:] else pl.read_parquet(parts)
 
 
 def _documents(policies: Policies | None) -> tuple[Document, ...]:
     """Return policies as the files that a command is given."""
     if policies is None:
         return ()
-    if isinstance(policies, Policy):
-        policies = {OWN: policies}
-    elif isinstance(policies, str | os.PathLike):
-        policies = {Path(policies).name: policies}
+    if not isinstance(policies, Mapping):
+        policies = {OWN if isinstance(policies, Policy) else Path(policies).name: policies}
     if named := [name for name in policies if "/" in name or not name]:
         raise UsageError(f"no name of a row: {named[0]!r}", where="policies", hint="take one without a slash")
     return tuple(
@@ -783,8 +780,8 @@ def _texts(documents: Sequence[Document]) -> list[tuple[str, str]]:
 def _require_policies(spoken: Mapping[str, Sequence[str]], service: str) -> None:
     """Raise when a file has no policy of the service: it would be left out in silence."""
     for name in (name for name, services in spoken.items() if service not in services):
-        what = f"is a policy of {' and '.join(spoken[name]) or 'no service'}, the replay is of {service}"
-        raise InputError(what, where=name, hint="name its service, or take the policy of this one")
+        text = f"is a policy of {' and '.join(spoken[name]) or 'no service'}, the replay is of {service}"
+        raise InputError(text, where=name, hint="name its service, or take the policy of this one")
 
 
 def _text(path: Path) -> str:
@@ -798,5 +795,5 @@ def _text(path: Path) -> str:
 
 def _rows(table: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Return plain records by the contract of a table, without the part of the window they were fitted on."""
-    contract = empty(tables.contract(table))
-    return pl.DataFrame([to_plain(row) for row in rows], schema=contract.schema).drop("fit")
+    schema = empty(tables.contract(table)).schema
+    return pl.DataFrame([to_plain(row) for row in rows], schema=schema).drop("fit")
