@@ -78,15 +78,15 @@ def export_aibrix(policy: Policy, options: ExportOptions) -> Export:
         objects.append(_object(policy, pool, scaler, options))
         losses += _pool_losses(policy, pool, scaler)
     losses += kubernetes.unsized(policy, {pool.role for pool in bounded})
-    found = translated.concerning([*_known(policy), *losses], policy)
+    found = model.concerning([*_known(policy), *losses], policy)
     files = dict(rules.export_rules(policy, options).files)
     stem = model.file_stem(policy.service)
-    head = translated.first_lines(
+    head = model.header(
         policy, options, TITLE, found,
         ["; ".join(pool.origin for pool in bounded), _check_line(stem, objects)],
     )  # fmt: skip
     files[f"{stem}.{AIBRIX_SUFFIX}"] = head + model.dump_documents(objects)
-    head = model.header(policy, options, ADAPTER_TARGET, ())
+    head = model.header(policy, options, ADAPTER_TARGET)
     files[f"{stem}.{ADAPTER_SUFFIX}"] = head + model.dump_documents([_adapter(policy, bounded)])
     return Export(CONTROLLER, files, found)
 

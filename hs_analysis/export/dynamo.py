@@ -74,8 +74,8 @@ def export_dynamo(policy: Policy, options: ExportOptions) -> Export:
     body |= _floors(policy, roles, mode) | _budget(policy, roles, mode, options)
     # The user turns it off after having watched what it advises.
     body["advisory"] = True
-    found = translated.concerning(_losses(policy, roles, body), policy)
-    head = translated.first_lines(policy, options, TITLE, found, [*_origin(followed), _check_line(body)])
+    found = model.concerning(_losses(policy, roles, body), policy)
+    head = model.header(policy, options, TITLE, found, [*_origin(followed), _check_line(body)])
     files = dict(rules.export_rules(policy, options).files)
     files[f"{model.file_stem(policy.service)}.{DYNAMO_SUFFIX}"] = head + model.dump_documents([body])
     return Export(CONTROLLER, files, found)
@@ -180,6 +180,7 @@ def _losses(policy: Policy, roles: Sequence[str], body: Mapping[str, Any]) -> li
         Loss("periodic", "dropped", "the planner keeps no timetable"),
         Loss("on_missing_metric", "approximated", "the planner keeps its last decision"),
         Loss("window_s", "approximated", f"the planner decides every {180 if own else 5} s"),
+        Loss("controller", "approximated", f"selected and replayed for {policy.controller}"),
         *rules.missing_expressions(policy),
     ]  # fmt: skip
     for role in roles:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hs_analysis.export import kubernetes, model, rules, shape
 from hs_analysis.export.kubernetes import PoolSizing
-from hs_analysis.export.model import NOT_RECOMMENDED, Export, ExportOptions, Loss, WatchedLimit, concerning
+from hs_analysis.export.model import Export, ExportOptions, Loss, WatchedLimit, concerning, warning_of
 from hs_analysis.export.queries import NAMESPACE_LABELS, quoted
 from hs_analysis.policy.model import Guard, Hysteresis, Policy
 from hs_analysis.schema.names import CONTROLLER_TITLES, POOL_ROLES
@@ -333,7 +333,7 @@ def _dashboard(policy: Policy, options: ExportOptions, panels: Sequence[Mapping[
     return {
         "uid": f"hsa-{hashlib.sha256(policy.service.encode()).hexdigest()[:16]}",
         "title": f"hsa: {policy.service}",
-        "description": _first_words(policy),
+        "description": _first_words(policy, options),
         "tags": ["hs_analysis"],
         "timezone": "utc",
         "editable": True,
@@ -382,8 +382,8 @@ def _with_namespace(
     return changed, variables
 
 
-def _first_words(policy: Policy) -> str:
-    advised = "" if policy.recommended else f"{NOT_RECOMMENDED} "
+def _first_words(policy: Policy, options: ExportOptions) -> str:
+    advised = "" if policy.recommended else f"{warning_of(options)} "
     return f"{advised}What the policy of {policy.service} follows, wants and guards. Times are UTC."
 
 
@@ -391,7 +391,7 @@ def _words(policy: Policy, options: ExportOptions) -> str:
     """Return what made the dashboard and from what, as Markdown."""
     window = policy.window
     lines = [
-        _first_words(policy),
+        _first_words(policy, options),
         f"Policy: {policy.mode}, selected and replayed for "
         f"{CONTROLLER_TITLES.get(policy.controller, policy.controller)}; confidence {policy.confidence}"
         + "".join(f"; {reason}" for reason in policy.confidence_reasons),

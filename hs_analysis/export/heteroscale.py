@@ -35,7 +35,8 @@ def export_heteroscale(policy: Policy, options: ExportOptions) -> Export:
     if policy.controller != CONTROLLER:
         known.append(Loss("controller", "approximated", _TRANSLATED.format(was=policy.controller)))
     losses = concerning(known, policy)
-    head = model.header(policy, options, TARGET, losses)
+    # The document has comments of its own: its losses are in their file alone.
+    head = model.header(policy, options, TARGET)
     name = f"{model.file_stem(policy.service)}.{POLICY_SUFFIX}"
     files[name] = head + dump(replace(policy, controller="heteroscale"))
     return Export(CONTROLLER, files, losses)

@@ -106,10 +106,10 @@ def export_hpa(policy: Policy, options: ExportOptions) -> Export:
     found = concerning([*_known(policy), *losses], policy)
     if objects:
         stem = model.file_stem(policy.service)
-        head = model.header(policy, options, HPA_TARGET, found)
-        head += model.comment(["", *(pool.origin for pool in bounded), *_check_lines(policy, objects)])
+        said = ["; ".join(pool.origin for pool in bounded), _check_line(policy, objects)]
+        head = model.header(policy, options, HPA_TARGET, found, said)
         files[f"{stem}.{HPA_SUFFIX}"] = head + model.dump_documents(objects)
-        head = model.header(policy, options, ADAPTER_TARGET, ())
+        head = model.header(policy, options, ADAPTER_TARGET)
         files[f"{stem}.{ADAPTER_SUFFIX}"] = head + model.dump_documents([external_rules(policy, bounded)])
     return Export("hpa", files, found)
 
@@ -159,12 +159,12 @@ def _metric(policy: Policy, pool: PoolSizing) -> dict[str, Any]:
     return {"type": "External", "external": {"metric": metric, "target": target}}
 
 
-def _check_lines(policy: Policy, objects: list[dict[str, Any]]) -> list[str]:
+def _check_line(policy: Policy, objects: list[dict[str, Any]]) -> str:
     file = f"{model.file_stem(policy.service)}.{ADAPTER_SUFFIX}"
-    return [
-        f"The external metrics need the rules of {file} in prometheus-adapter, or like ones in another.",
-        f"Check before applying: namespace, and the scaled objects ({kubernetes.workload_names(objects)}).",
-    ]
+    return (
+        f"Check before applying: namespace, and the scaled objects ({kubernetes.workload_names(objects)}). "
+        f"The external metrics need the rules of {file} in prometheus-adapter, or like ones in another."
+    )
 
 
 _SELECT = ("Max", "Min", "Disabled")

@@ -42,10 +42,9 @@ def export_keda(policy: Policy, options: ExportOptions) -> Export:
     objects, origins, found = objects_of(policy, options)
     losses = concerning(found, policy)
     if objects:
-        text = model.header(policy, options, TARGET, losses)
         bodies = list(objects.values())
-        text += model.comment(["", *origins, *_check_lines(bodies)])
-        text += model.dump_documents(bodies)
+        said = [*(["; ".join(origins)] if origins else []), _check_line(bodies)]
+        text = model.header(policy, options, TARGET, losses, said) + model.dump_documents(bodies)
         files[f"{model.file_stem(policy.service)}.{KEDA_SUFFIX}"] = text
     return Export("keda", files, losses)
 
@@ -177,9 +176,9 @@ def _trigger_name(signal: str) -> str:
     return signal.replace("_", "-")
 
 
-def _check_lines(objects: list[dict[str, Any]]) -> list[str]:
+def _check_line(objects: list[dict[str, Any]]) -> str:
     names = kubernetes.workload_names(objects)
-    return [f"Check before applying: serverAddress, namespace, and the scaled objects ({names})."]
+    return f"Check before applying: serverAddress, namespace, and the scaled objects ({names})."
 
 
 def cron_triggers(entries: Sequence[PeriodicEntry], role: str) -> list[dict[str, Any]]:

@@ -52,11 +52,11 @@ def export_kserve(policy: Policy, options: ExportOptions) -> Export:
     losses += kubernetes.unsized(policy, objects.keys() & policy.bounds.keys())
     if not spec:
         return translated.refused(policy, options, TARGET, translated.NOTHING_SIZED)
-    found = translated.concerning(losses, policy)
+    found = model.concerning(losses, policy)
     body = _patch(policy, options, spec)
     files = dict(rules.export_rules(policy, options).files)
     name = f"{model.file_stem(policy.service)}.{KSERVE_SUFFIX}"
-    head = translated.first_lines(policy, options, TITLE, found, [*_origins(origins), _apply(body, name)])
+    head = model.header(policy, options, TITLE, found, [*_origins(origins), _apply(body, name)])
     files[name] = head + model.dump_documents([body])
     return Export(TARGET, files, found)
 

@@ -54,11 +54,11 @@ def export_kthena(policy: Policy, options: ExportOptions) -> Export:
     scaler = parameters(policy, bounded, band)
     losses = [*_known(policy, bounded, scaler), *_ratio_losses(losses, band, why)]
     losses += kubernetes.unsized(policy, set(scaler.pools))
-    found = translated.concerning(losses, policy)
+    found = model.concerning(losses, policy)
     names = " and ".join(scaler.pools)
     body = _document(policy, bounded, scaler, options)
     server = body["spec"]["disaggregatedTarget"]["targetRef"]["name"]
-    head = translated.first_lines(
+    head = model.header(
         policy, options, TITLE, found,
         [
             "; ".join(pool.origin for pool in bounded),

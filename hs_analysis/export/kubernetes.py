@@ -29,32 +29,6 @@ LEAST_THRESHOLD = 1.0 / THOUSANDTHS
 
 GROUP_WORKLOAD = ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet")
 
-# Items that no Kubernetes autoscaler object can hold, and what follows from that.
-DROPPED = {
-    "pd_ratio.low": "one fixed ratio only",
-    "pd_ratio.high": "one fixed ratio only",
-    "pd_ratio.max_deviation": "nothing watches the ratio of the two pools",
-    "pd_ratio.prefill": "the thresholds hold the ratio as a number, not as a pair",
-    "pd_ratio.gpu_types": "every pod counts the same, whatever its GPU",
-    "pd_ratio.decode": "the thresholds hold the ratio as a number, not as a pair",
-    "step.dampening": "each step takes all of the wanted change",
-    "soft_scale_in": "instances taken out are not watched before they stop",
-    "placement": "placement is the scheduler's",
-    "start_up_s": "instances that start are not waited for beyond their readiness",
-    "replay": "a status, not a setting",
-    "recommended": "a status, not a setting",
-    "confidence": "a status, not a setting",
-    "confidence_reasons": "a status, not a setting",
-    "refusals": "a status, not a setting",
-    "*.target_per_instance.capacity": "a threshold is one number: comments name its capacity",
-    "*.target_per_instance.headroom_ratio": "it is in the threshold",
-    "*.gpu_types": "every pod counts the same, whatever its GPU: right for the recorded mix of types",
-    "*.unit": "thresholds carry no unit",
-    "*.source": "named by the query only",
-    "*.status": "objects hold no status of a number",
-    "*.evidence": "objects hold no links",
-    "*.provenance": "objects hold no provenance",
-}
 APPROXIMATED = {
     "guards": "recorded, but nothing acts on it: a latency divided by instances is no target; alert on it",
 }
@@ -103,7 +77,7 @@ class PoolSizing:
 
 def known_losses(policy: Policy, controller: str) -> list[Loss]:
     """Return the losses of every Kubernetes autoscaler object, and those of another controller's policy."""
-    found = [Loss(item, "dropped", text) for item, text in DROPPED.items()]
+    found = [Loss(item, "dropped", text) for item, text in model.DROPPED.items()]
     found += [Loss(item, "approximated", text) for item, text in APPROXIMATED.items()]
     if policy.controller != controller:
         text = _TRANSLATED.format(was=policy.controller, now=controller)
@@ -206,19 +180,19 @@ def _ratio_losses(policy: Policy, pools: Sequence[PoolSizing]) -> list[Loss]:
     """Return what of the ratio two objects that size their pools apart do not hold."""
     tied = [pool for pool in pools if pool.role != pool.primary.role]
     stray = str(policy.replay.get("pd_ratio_stray") or "")
-    measured = f" In the backtest {stray}." if stray else ""
+    measured = f"In the backtest {stray}." if stray else ""
     if tied:
         role, leader = tied[0].role, tied[0].primary.role
         text = f"{role} follows the signal, not the rounded count of {leader}: at times a little smaller"
         if tied[0].primary.pool == "mean":
             text = f"{role} follows the total over {leader}; its replay follows the mean over {leader}"
-        return [Loss("pd_ratio.value", "approximated", f"{text}.{measured}" if measured else text)]
+        return [Loss("pd_ratio.value", "approximated", text, measured)]
     if len(policy.primaries) == 1:
         return [Loss("pd_ratio", "dropped", "no ratio is known, so only one pool is scaled")]
     found = [Loss("pd_ratio", "dropped", "each pool is sized by its own signal, so no ratio is used")]
     if measured:
-        text = f"each pool follows its own signal, and nothing ties their counts to the P/D ratio.{measured}"
-        found.append(Loss("primaries", "approximated", text))
+        text = "each pool follows its own signal, and nothing ties their counts to the P/D ratio"
+        found.append(Loss("primaries", "approximated", text, measured))
     return found
 
 

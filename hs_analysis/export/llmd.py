@@ -71,10 +71,10 @@ def export_llmd(policy: Policy, options: ExportOptions) -> Export:
         trigger = _trigger(policy, options, role, body)
         if trigger:
             body["spec"]["triggers"] = [trigger]
-    found = translated.concerning(losses, policy)
+    found = model.concerning(losses, policy)
     bodies = list(objects.values())
     names = kubernetes.workload_names(bodies)
-    head = translated.first_lines(
+    head = model.header(
         policy, options, TITLE, found,
         [
             _origin(policy, options),

@@ -19,13 +19,67 @@ from hs_analysis.policy.model import Guard, Policy, Primary
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.results import Estimate
 
-NOT_RECOMMENDED = (
-    "WARNING: this policy is not recommended: keep what runs. `decision` in summary.json says why."
-)
-"""First words of every file of such a policy, and its first loss."""
+NOT_RECOMMENDED = "WARNING: applying this is not recommended"
+"""Begin of the first line of every file of such a policy, and of its first loss; why follows."""
+
+_NO_REASON = "keep what runs"
 
 LOSSES_SUFFIX = "losses.json"
 """End of the name of the file that lists what a target does not say."""
+
+
+DROPPED = {
+    "pd_ratio.low": "one fixed ratio only",
+    "pd_ratio.high": "one fixed ratio only",
+    "pd_ratio.max_deviation": "nothing watches the ratio of the two pools",
+    "pd_ratio.prefill": "the thresholds hold the ratio as a number, not as a pair",
+    "pd_ratio.gpu_types": "every pod counts the same, whatever its GPU",
+    "pd_ratio.decode": "the thresholds hold the ratio as a number, not as a pair",
+    "step.dampening": "each step takes all of the wanted change",
+    "soft_scale_in": "instances taken out are not watched before they stop",
+    "placement": "placement is the scheduler's",
+    "start_up_s": "instances that start are not waited for beyond their readiness",
+    "replay": "a status, not a setting",
+    "recommended": "a status, not a setting",
+    "confidence": "a status, not a setting",
+    "confidence_reasons": "a status, not a setting",
+    "refusals": "a status, not a setting",
+    "*.target_per_instance.capacity": "a threshold is one number: comments name its capacity",
+    "*.target_per_instance.headroom_ratio": "it is in the threshold",
+    "*.gpu_types": "every pod counts the same, whatever its GPU: right for the recorded mix of types",
+    "*.unit": "thresholds carry no unit",
+    "*.source": "named by the query only",
+    "*.status": "objects hold no status of a number",
+    "*.evidence": "objects hold no links",
+    "*.provenance": "objects hold no provenance",
+}
+"""Items that no autoscaler object of Kubernetes can hold, and what follows from that."""
+
+NO_SETTINGS = frozenset(
+    {
+        "replay",
+        "recommended",
+        "confidence",
+        "confidence_reasons",
+        "refusals",
+        "*.target_per_instance.capacity",
+        "*.target_per_instance.headroom_ratio",
+        "*.unit",
+        "*.source",
+        "*.status",
+        "*.evidence",
+        "*.provenance",
+        "pd_ratio.status",
+        "pd_ratio.evidence",
+    }
+)
+"""Items that nothing acts on: without them an object runs the same counts."""
+
+HEADER_LINES = 6
+"""Most comment lines above the objects of a file: what is measured and what to check, not every loss."""
+
+LOSSES_SHOWN = 3
+"""Texts of losses in a header; the losses file has them all."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +97,19 @@ class Loss:
         ``refused`` = no object was written for it.
     text
         What that means, and what to do about it.
+    cost
+        What the replay measured of it, as a sentence; empty where it did not.
     """
 
     item: str
     kind: Literal["dropped", "approximated", "refused"]
     text: str
+    cost: str = ""
+
+    @property
+    def changes_counts(self) -> bool:
+        """Whether a pool may run another count for it: no status, unit or link ever does."""
+        return self.item not in NO_SETTINGS
 
     def covers(self, path: str) -> bool:
         """Whether the loss speaks of this path of the policy."""
@@ -254,6 +316,8 @@ class ExportOptions:
         What alerts ask of the user's Prometheus.
     runbook_url
         Page that every alert names; None names none.
+    advised_against
+        Why a policy that is not recommended is not, in one clause.
     """
 
     namespace: str | None = None
@@ -273,6 +337,7 @@ class ExportOptions:
     edited: str = ""
     watched: Watched = field(default_factory=Watched)
     runbook_url: str | None = None
+    advised_against: str = ""
 
     def access(self, role: str) -> PrometheusAccess:
         """Return how Prometheus is reached for a pool: as today, else at the address."""
@@ -285,6 +350,11 @@ class ExportOptions:
         return self.serving.get(kind) or blanks.parent(kind)
 
 
+def warning_of(options: ExportOptions) -> str:
+    """Return the first line of every file of a policy that is not recommended."""
+    return f"{NOT_RECOMMENDED}: {(options.advised_against or _NO_REASON).rstrip('.')}."
+
+
 def items(policy: Policy) -> dict[str, Any]:
     """Return every value that the policy sets, by paths such as ``guards[0].tiers[0].above_ratio``.
 
@@ -294,9 +364,27 @@ def items(policy: Policy) -> dict[str, Any]:
 
 
 def concerning(losses: Sequence[Loss], policy: Policy) -> tuple[Loss, ...]:
-    """Return the losses that speak of something the policy sets, each once, in the order given."""
+    """Return the losses that speak of something the policy sets, each once, what changes counts first."""
     paths = list(items(policy))
-    return tuple(loss for loss in dict.fromkeys(losses) if any(map(loss.covers, paths)))
+    return in_order([loss for loss in dict.fromkeys(losses) if any(map(loss.covers, paths))])
+
+
+_KINDS = ("refused", "approximated", "dropped")
+"""Kinds of a loss in the order they are listed."""
+
+
+def in_order(losses: Sequence[Loss]) -> tuple[Loss, ...]:
+    """Return the losses that change counts first, else as given.
+
+    Of those first the measured ones, then what is refused, then what the target does otherwise, then what no
+    autoscaler object holds.
+    """
+
+    def rank(loss: Loss) -> tuple[bool, bool, bool, int]:
+        common = DROPPED.get(loss.item) == loss.text
+        return not loss.changes_counts, not loss.cost, common, _KINDS.index(loss.kind)
+
+    return tuple(sorted(losses, key=rank))
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -393,21 +481,55 @@ def recorded(policy: Policy, item: Primary | Guard, *, total: bool = False) -> s
     return f"sum({record_name(item, total=total)}{{{matchers}}})"
 
 
-def header(policy: Policy, options: ExportOptions, target: str, losses: Sequence[Loss]) -> str:
-    """Return the comment a file starts with: what made it, from what, and what it does not say."""
+def header(
+    policy: Policy, options: ExportOptions, title: str, losses: Sequence[Loss] = (), more: Sequence[str] = ()
+) -> str:
+    """Return the comment a file starts with: what it does otherwise, what to check, what made it from what.
+
+    With the two lines that `export` may put above it, it has at most `HEADER_LINES` lines.
+
+    Parameters
+    ----------
+    policy, options
+        What the file is written from.
+    title
+        What the file is, and what it was checked against.
+    losses
+        Losses as `concerning` returns them; the first that change counts are named.
+    more
+        At most two lines: where numbers come from, and what to check.
+    """
     rest = sorted(set(policy.window) - {"start", "end"})
     window = f"{policy.window.get('start', '?')} to {policy.window.get('end', '?')}"
     window += "".join(f", {key} {policy.window[key]}" for key in rest)
-    lines = [
-        f"{target}, written by hs_analysis {policy.tool_version or '(version unknown)'}",
-        f"service: {policy.service}",
-        f"policy: sha256 {options.policy_sha256 or 'unknown'}, run {policy.run or 'unknown'}",
-        f"data: {window}; inputs sha256 {policy.inputs_sha256 or 'unknown'}",
-    ]
-    if losses:
-        lines += ["", "Not said here, or not quite:"]
-        lines += [f"- {loss.item} ({loss.kind}): {loss.text}" for loss in losses]
-    return comment(lines)
+    made = (
+        f"{title}, written by hs_analysis {policy.tool_version or '(version unknown)'} for {policy.service}; "
+        f"policy: sha256 {options.policy_sha256 or 'unknown'}, run {policy.run or 'unknown'}; "
+        f"data: {window}; inputs sha256 {policy.inputs_sha256 or 'unknown'}"
+    )
+    return comment([*_otherwise(policy, losses), *more, made])
+
+
+def _otherwise(policy: Policy, losses: Sequence[Loss]) -> list[str]:
+    """Return the line that names the losses that change counts most, and where the others are."""
+    if not losses:
+        return []
+    together: dict[str, list[str]] = {}
+    for loss in losses:
+        if loss.changes_counts:
+            text = ". ".join(filter(None, (loss.text.rstrip("."), loss.cost.rstrip("."))))
+            together.setdefault(text, []).append(loss.item)
+    shown = list(together.items())[:LOSSES_SHOWN]
+    said = [f"{', '.join(names)}: {text}" for text, names in shown]
+    left = len(losses) - sum(len(names) for _, names in shown)
+    if left:
+        said.append(f"{left} more {'item' if left == 1 else 'items'} in {losses_file(policy)}")
+    return [f"Otherwise than the policy: {'; '.join(said)}."]
+
+
+def losses_file(policy: Policy) -> str:
+    """Return the name of the file that lists what a target does not say."""
+    return f"{file_stem(policy.service)}.{LOSSES_SUFFIX}"
 
 
 def comment(lines: Sequence[str]) -> str:

@@ -58,16 +58,16 @@ def export_ome(policy: Policy, options: ExportOptions) -> Export:
     for role in scaled:
         if policy.bounds[role].min < 1:
             losses.append(Loss(f"bounds.{role}.min", "approximated", _NO_ZERO.format(role=role)))
-    found = translated.concerning(losses, policy)
+    found = model.concerning(losses, policy)
     bodies = [_policy(policy, role, body["spec"], options) for role, body in scaled.items()]
     stem = model.file_stem(policy.service)
     patch = _patch(policy, scaled, options)
-    head = translated.first_lines(
+    head = model.header(
         policy, options, TITLE, found, [*(["; ".join(origins)] if origins else []), _check_line(stem, patch)]
     )
     files = dict(rules.export_rules(policy, options).files)
     files[f"{stem}.{OME_SUFFIX}"] = head + model.dump_documents(bodies)
-    head = model.header(policy, options, "OME InferenceService ome.io/v1beta1, merge patch", ())
+    head = model.header(policy, options, "OME InferenceService ome.io/v1beta1, merge patch")
     files[f"{stem}.{SERVICE_SUFFIX}"] = head + model.dump_documents([patch])
     return Export(TARGET, files, found)
 

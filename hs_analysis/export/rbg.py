@@ -57,14 +57,14 @@ def export_rbg(policy: Policy, options: ExportOptions) -> Export:
     losses = translated.replaced(losses, "pd_ratio.low", "pd_ratio.high")
     losses += [Loss("unit", "approximated", _UNIT), Loss("primaries", "approximated", text)]
     losses.append(Loss("pd_ratio", "approximated", text))
-    found = translated.concerning(losses, policy)
+    found = model.concerning(losses, policy)
     roles = " and ".join(objects)
     check = (
         f"Check: serverAddress, namespace, RoleBasedGroup {group} with scalingAdapter.enable true for {roles}"
         f"{'; the CoordinatedPolicy has to be named like the group' if skew else ''}."
     )
     origin = ["; ".join(origins)] if origins else []
-    head = translated.first_lines(policy, options, TITLE, found, [*origin, check])
+    head = model.header(policy, options, TITLE, found, [*origin, check])
     files = dict(rules.export_rules(policy, options).files)
     files[f"{model.file_stem(policy.service)}.{RBG_SUFFIX}"] = head + model.dump_documents(bodies)
     return Export(TARGET, files, found)

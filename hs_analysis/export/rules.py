@@ -76,8 +76,8 @@ def rules_text(policy: Policy, options: ExportOptions) -> str:
         "interval": queries.duration(options.scrape_interval_s),
         "rules": rules,
     }
-    notes = model.comment(["", *(f"Note: {note}" for note in options.notes)]) if options.notes else ""
-    return model.header(policy, options, TARGET, ()) + notes + model.dump_documents([{"groups": [group]}])
+    notes = [f"Note: {'; '.join(options.notes)}"] if options.notes else []
+    return model.header(policy, options, TARGET, (), notes) + model.dump_documents([{"groups": [group]}])
 
 
 def _items(policy: Policy) -> list[tuple[str, Primary | Guard]]:

@@ -21,13 +21,13 @@ from hs_analysis.export.kthena import KTHENA_SUFFIX, export_kthena, lint_kthena
 from hs_analysis.export.llmd import LLMD_SUFFIX, export_llmd, lint_llmd
 from hs_analysis.export.model import (
     LOSSES_SUFFIX,
-    NOT_RECOMMENDED,
     Export,
     ExportOptions,
     Loss,
     comment,
     file_stem,
     load_documents,
+    warning_of,
 )
 from hs_analysis.export.ome import OME_SUFFIX, SERVICE_SUFFIX, export_ome, lint_policies, lint_service
 from hs_analysis.export.rbg import RBG_SUFFIX, export_rbg, lint_rbg
@@ -155,7 +155,7 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
     made = row.build(policy, options)
     first = []
     if not policy.recommended:
-        first.append(Loss("recommended", "dropped", NOT_RECOMMENDED))
+        first.append(Loss("recommended", "dropped", warning_of(options)))
     if options.edited:
         first.append(Loss("replay", "dropped", options.edited))
     if policy.mode != "hold" and (said := options.selected_for.get(target)):

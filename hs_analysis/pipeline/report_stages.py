@@ -116,6 +116,7 @@ def _options(
         policy_sha256=one.sha256,
         notes=tuple(tables.read_json(work.run, NOTES_FILE).get(service, ())),
         selected_for=told,
+        advised_against=read_decision(work.run, service).why,
         measured=_measured(read_derived(work.run, service), frame, work.settings.slo.quantile),
         watched=_watched(frame, series, work.settings),
         runbook_url=work.settings.runbook_url,

@@ -215,7 +215,7 @@ def _export_apart(path: Path, texts: set[str], spec: Any, recommended: bool) -> 
             if told not in texts:
                 yield f"{path.name}: {key} {told}, in policy.yaml {texts}"
     links = {p["target_per_instance"]["evidence"]: p["target_per_instance"] for p in spec["primaries"]}
-    for line in re.findall(r"^# \w+: threshold .*$", text, re.M):
+    for line in re.findall(r"(?<=[#;] )\w+: threshold [^;\n]*", text):
         link = line.rpartition("(")[2].rstrip(")")
         if link in links:
             target = links[link]

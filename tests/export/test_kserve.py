@@ -117,4 +117,4 @@ def test_the_first_lines_say_how_it_is_applied():
     )
     lines = [line for line in text.splitlines() if line.startswith("#")]
     assert len(lines) <= 6
-    assert "kubectl patch llminferenceservice chat -n llm --type merge" in lines[-1]
+    assert "kubectl patch llminferenceservice chat -n llm --type merge" in lines[-2]

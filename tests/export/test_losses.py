@@ -6,6 +6,7 @@ from export.scenes import UTIL_PROMQL, full_policy
 
 from hs_analysis.export import NOT_RECOMMENDED, TARGETS, ExportOptions, export
 from hs_analysis.export.grafana import DASHBOARD_SUFFIX
+from hs_analysis.export.model import HEADER_LINES, LOSSES_SHOWN, NO_SETTINGS, Loss, in_order
 from hs_analysis.policy.model import Primary, Target
 from hs_analysis.schema.names import CONTROLLER_TITLES
 
@@ -131,18 +132,20 @@ def test_every_item_of_a_policy_is_in_the_output_or_in_the_losses(name, target):
 @pytest.mark.parametrize("mode", ["metric", "periodic", "hold"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_policy_that_is_not_recommended_says_so_first(target, mode):
-    """First line of every file that has comments, first of the losses; nowhere where it is."""
-    made = export(full_policy(mode=mode, recommended=False), target)
+    """First line of every file that has comments, first of the losses, with why; nowhere where it is."""
+    options = ExportOptions(advised_against="nothing beats what runs")
+    said = f"{NOT_RECOMMENDED}: nothing beats what runs."
+    made = export(full_policy(mode=mode, recommended=False), target, options)
     for name, text in made.files.items():
         lines = text.splitlines()
         if name.endswith(DASHBOARD_SUFFIX):
             body = json.loads(text)
-            assert body["description"].startswith(NOT_RECOMMENDED)
-            assert body["panels"][0]["options"]["content"].startswith(NOT_RECOMMENDED)
+            assert body["description"].startswith(said)
+            assert body["panels"][0]["options"]["content"].startswith(said)
         elif name.endswith(".json"):
-            assert json.loads(text)[0]["text"] == NOT_RECOMMENDED
+            assert json.loads(text)[0]["text"] == said
         else:
-            assert lines[0] == f"# {NOT_RECOMMENDED}"
+            assert lines[0] == f"# {said}"
     usual = export(full_policy(mode=mode), target)
     assert set(usual.files) == set(made.files)
     assert not any("not recommended" in text for text in usual.files.values())
@@ -157,3 +160,48 @@ def test_losses_cover_paths_below_them_and_no_others():
     assert covered["unit"] == []
     assert covered["primaries[0].unit"] == ["*.unit"]
     assert json.loads(made.files["prod.chat.losses.json"])
+
+
+def comment_lines(text):
+    """Return the comment lines that a file starts with."""
+    lines = text.splitlines()
+    return lines[: next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))]
+
+
+@pytest.mark.parametrize("mode", ["metric", "periodic", "hold"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_file_starts_with_six_lines_at_most(target, mode):
+    """Also where it is not recommended, is another controller's, and its queries have notes."""
+    options = ExportOptions(notes=("one", "two", "three"), selected_for={target: "It costs 3 % more."})
+    made = export(full_policy(mode=mode, recommended=False), target, options)
+    for name, text in made.files.items():
+        if not name.endswith(".json"):
+            assert 1 < len(comment_lines(text)) <= HEADER_LINES, name
+
+
+@pytest.mark.parametrize("target", ["keda", "hpa", "kthena", "kserve", "aibrix", "dynamo", "rbg", "ome"])
+def test_the_first_line_names_what_changes_counts_and_counts_the_rest(target):
+    """A measured cost first, then what acts otherwise; links and units are in the losses file alone."""
+    stray = "prefill ÷ decode is off in 12.0% of windows"
+    made = export(full_policy(replay={"pd_ratio_stray": stray}), target)
+    acting = [loss for loss in made.losses if loss.changes_counts]
+    texts = [text for name, text in made.files.items() if not name.endswith(("rules.yaml", ".json"))]
+    head = texts[0].splitlines()[0]
+    shown = list(dict.fromkeys((loss.text, loss.cost) for loss in acting))[:LOSSES_SHOWN]
+    left = sum((loss.text, loss.cost) not in shown for loss in made.losses)
+    assert all(text in head and cost.rstrip(".") in head for text, cost in shown)
+    assert head.startswith(f"# Otherwise than the policy: {acting[0].item}")
+    assert head.endswith(f"; {left} more items in prod.chat.losses.json.")
+    assert not any(f"{item}: " in head for item in NO_SETTINGS)
+    assert list(made.losses) == sorted(made.losses, key=lambda loss: not loss.changes_counts)
+
+
+def test_measured_losses_are_first_of_those_that_change_counts():
+    """Then refusals, what is held nearly, and what is not held; what nothing acts on is last."""
+    silent = Loss("*.evidence", "dropped", "no links")
+    dropped, near = Loss("step.dampening", "dropped", "x"), Loss("reading", "approximated", "x")
+    refused, measured = (
+        Loss("primaries[0]", "refused", "x"),
+        Loss("pd_ratio", "dropped", "x", "In the backtest."),
+    )
+    assert in_order([silent, dropped, near, refused, measured]) == (measured, refused, near, dropped, silent)

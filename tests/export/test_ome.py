@@ -147,4 +147,4 @@ def test_the_first_lines_say_how_it_is_applied():
     files = export(full_policy(recommended=False), "ome").files
     lines = [line for line in files["prod.chat.autoscalerpolicies.yaml"].splitlines() if line.startswith("#")]
     assert len(lines) <= 6
-    assert "--patch-file prod.chat.inferenceservice.yaml" in lines[-1]
+    assert "--patch-file prod.chat.inferenceservice.yaml" in lines[-2]

@@ -15,7 +15,7 @@ STRAY = "prefill ÷ decode of its counts is off the P/D ratio in 12.0% of window
 
 def losses(policy: Policy, target: str) -> dict[str, str]:
     """Return the losses of an export by item."""
-    return {loss.item: loss.text for loss in export(policy, target, ExportOptions()).losses}
+    return {loss.item: f"{loss.text}. {loss.cost}" for loss in export(policy, target, ExportOptions()).losses}
 
 
 def apart(replay: dict[str, object]) -> Policy:
