@@ -238,6 +238,10 @@ FILES = (
         "exports/<target>/",
         "the policy as objects of other programs; `exports/index.json` lists what they can't express",
     ),
+    (
+        "exports/APPLY.md",
+        "how to apply it: what to check, the commands in order, what to watch, how to go back",
+    ),
     ("report.html", "the report: one file that needs no network"),
     ("report-anonymised.html", "the report with aliases for names, after `hsa report RUN --anonymise`"),
     ("run.duckdb", "views over the tables, for SQL of your own"),

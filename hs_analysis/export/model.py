@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from ruamel.yaml import YAML
@@ -577,6 +579,11 @@ def dump_documents(documents: Sequence[Any]) -> str:
 
 def load_documents(text: str) -> list[Any]:
     """Return the documents of a YAML text as plain values."""
+    return copy.deepcopy(_documents(text))
+
+
+@lru_cache(maxsize=256)  # the rules come with every target
+def _documents(text: str) -> list[Any]:
     return list(YAML(typ="safe", pure=True).load_all(text))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.export import TARGETS, Export, ExportOptions, Measured, NamesOfCluster, Watched, export
+from hs_analysis.export.model import load_documents
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
 from hs_analysis.pipeline.edited_policy import ToExport, policies_to_export
@@ -46,7 +47,9 @@ from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.pipeline.watched import watched
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.policy.waiting import tokens_per_request
+from hs_analysis.report.apply import APPLY_FILE, ExportedFile, Section, guide, markdown
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.decision import ApplyGuide
 from hs_analysis.schema.results import Derived, Estimate, ReplayResult
 from hs_analysis.schema.settings import Settings
 
@@ -69,13 +72,18 @@ def export_policies(work: Work) -> Outcome:
     policies, sha256 = _policies(work.run)
     series = tables.read(work.run, "series")
     frames = {frame.service: frame for frame in read_frames(work.run)}
-    index = []
+    index, sections = [], []
     for one in policies_to_export(policies, sha256, work.settings.edited):
+        decision = to_plain(read_decision(work.run, one.policy.service))
         names = cluster_names(one.policy.service, frames, work.settings, series)
         options = _options(work, one, names, frames.get(one.policy.service), series)
+        guides: dict[str, ApplyGuide] = {}
+        shared: dict[str, str] = {}
         for target in TARGETS:
             made = export(one.policy, target, options)
+            shared = shared or made.files  # the rules, which come with every target
             said = options.selected_for.get(target, "") if one.policy.mode != "hold" else ""
+            guides[target] = _guide(decision, made, shared)
             index.append(
                 {
                     "service": one.policy.service,
@@ -88,8 +96,14 @@ def export_policies(work: Work) -> Outcome:
                     "losses": [vars(loss) for loss in made.losses],
                     "names": [vars(name) for name in names.found],
                     "to_fill": [vars(blank) | {"places": list(blank.places)} for blank in made.to_fill],
+                    "apply": to_plain(guides[target]),
                 }
             )
+        own = guides.pop(one.policy.controller)
+        sections.append(Section(one.policy.service, decision, own, guides))
+    if policies:
+        text = markdown(sections, _made_from(policies[0]))
+        (work.out / APPLY_FILE).write_text(text, encoding="utf-8", newline="\n")
     tables.write_json(work.out, EXPORTS_FILE, index)
     return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
 
@@ -132,6 +146,22 @@ def _written(folder: Path, target: str, made: Export) -> list[str]:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8", newline="\n")
     return paths
+
+
+def _made_from(policy: Policy) -> str:
+    return f"Written by hs_analysis {policy.tool_version} from run {policy.run}."
+
+
+def _guide(decision: Mapping[str, Any], made: Export, shared: Mapping[str, str]) -> ApplyGuide:
+    """Return how the files of a target are put in place; rules that it does not hold are those shared."""
+    places = {name: (f"exports/{made.target}/{name}", text) for name, text in made.files.items()}
+    places |= {n: (f"exports/rules/{n}", text) for n, text in shared.items() if n not in places}
+    files = [
+        ExportedFile(path, tuple(load_documents(text)))
+        for path, text in places.values()
+        if path.endswith(".yaml")
+    ]
+    return guide(decision, made.target, files, [blank.sentence() for blank in made.to_fill])
 
 
 def _measured(derived: Derived, frame: ServiceFrame | None, quantile: float) -> Measured:
@@ -267,8 +297,14 @@ def _names(
 def _service(run: Path, entry: Mapping[str, Any], derived: Derived, replay: ReplayResult) -> dict[str, Any]:
     """Return the keys of one service, in the order of summary.json."""
     name = entry["service"]
+    decision = read_decision(run, name)
+    guides = [
+        entry["apply"]
+        for entry in tables.read_json(run, EXPORTS_FILE)
+        if (entry["service"], entry["target"]) == (name, decision.target)
+    ]
     return (
-        summary.decision_section(read_decision(run, name))
+        summary.decision_section(decision, next(iter(guides), None))
         | summary.facts_section(entry)
         | summary.study_section(read_all_verdicts(run, name), read_recommended(run, name))
         | summary.derive_section(derived)

@@ -87,9 +87,9 @@ def facts_section(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def decision_section(decision: PolicyDecision) -> dict[str, Any]:
-    """Return what to do with the policy: the first key of a service."""
-    return {"decision": to_plain(decision)}
+def decision_section(decision: PolicyDecision, apply: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what to do with the policy, and how, as the export stage wrote it: a service's first keys."""
+    return {"decision": to_plain(decision)} | ({"apply": apply} if apply else {})
 
 
 def study_section(verdicts: Sequence[SignalVerdict], recommended: Recommendation | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hs_analysis.report.apply import next_command
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.choice import Choice, mapping, primary_thresholds, records
 from hs_analysis.report.decision_words import limit_line, moved, scale_in_line, target_name
@@ -76,7 +77,7 @@ def answer_of(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]
         hours=fitted(_hours(choice)),
         risk=fitted(_risk(service, choice, slo)),
         confidence=fitted(_confidence(choice)),
-        next_step=_next_step(choice, folder),
+        next_step=_next_step(service, choice, folder),
         questions=tuple(
             fitted(f"{text.rstrip('.')}.", QUESTION_WIDTH) for text in _questions(service, choice)
         ),
@@ -220,17 +221,16 @@ def _confidence(choice: Choice) -> str:
     return f"Confidence: {choice.confidence}{count}: {'; '.join(reasons)}."
 
 
-def _next_step(choice: Choice, folder: str) -> str:
-    decision, target = choice.decision, str(choice.decision.get("target") or "")
+def _next_step(service: Mapping[str, Any], choice: Choice, folder: str) -> str:
+    decision = choice.decision
     if decision.get("recommend") == "record":
         return f"Next: hsa plan-test {folder}"
     if decision.get("recommend") == "keep":
         further = [str(step) for step in decision.get("next_steps") or []][1:]
         line = fitted(f"Next: change nothing. {further[0]}" if further else "Next: change nothing.")
         return line.replace("hsa plan-test", f"hsa plan-test {folder}", 1)
-    if target in ("", "heteroscale"):
-        return f"Next: read {folder}/policy.yaml"
-    return f"Next: kubectl diff -f {folder}/exports/{target}"
+    command = next_command(service, folder)
+    return f"Next: {command or f'read {folder}/policy.yaml'}"
 
 
 def _questions(service: Mapping[str, Any], choice: Choice) -> list[str]:

@@ -43,7 +43,7 @@ def first_screen(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
         "lines": [line for line in (said.hours, said.risk) if line],
         "questions": list(said.questions),
         "pools": _pools(choice),
-        "apply": _apply(choice),
+        "apply": _apply(service, choice),
     }
 
 
@@ -85,22 +85,15 @@ def _within_bounds(choice: Choice, pools: list[Mapping[str, Any]]) -> dict[str, 
     return table("Instances: mean of what ran, and the policy's bounds", ["pool", "ran", "min", "max"], rows)
 
 
-def _apply(choice: Choice) -> list[dict[str, str]]:
-    """Return the commands that put the policy in place, in order, run from the run folder."""
-    target = str(choice.decision.get("target") or "")
-    if choice.decision.get("recommend") != "apply" or not target:
+def _apply(service: Mapping[str, Any], choice: Choice) -> list[dict[str, str]]:
+    """Return what APPLY.md says to do, in order, run from the run folder; nothing that is not recommended."""
+    if choice.decision.get("recommend") != "apply":
         return []
-    if target == "heteroscale":
-        return [{"command": "", "why": "Give policy.yaml to a controller that runs HeteroScale's own rule."}]
-    folder = f"exports/{target}"
+    found = mapping(service.get("apply"))
     return [
-        {
-            "command": f"head {folder}/*.yaml",
-            "why": "Check names and addresses: what was not found is listed.",
-        },
-        {"command": f"kubectl diff -f {folder}", "why": "See what would change."},
-        {"command": f"kubectl apply -f {folder}", "why": "Apply it."},
-        {"command": "hsa pull, then hsa run", "why": "After a week with it: compare with hsa compare."},
+        {"command": str(step.get("command") or ""), "why": str(step.get("why") or "")}
+        for part in ("check", "steps", "watch")
+        for step in records(found.get(part))
     ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from hs_analysis.schema import results as found
-from hs_analysis.schema.decision import PolicyDecision
+from hs_analysis.schema.decision import ApplyGuide, PolicyDecision
 from hs_analysis.schema.declare import Field, declared
 from hs_analysis.schema.json_schema import Json, Shapes, whole_schema
 from hs_analysis.schema.settings import Event, Excluded, HistoryKind, Slo
@@ -174,6 +174,7 @@ class ServiceSummary:
     """What a run found of one service."""
 
     decision: Annotated[PolicyDecision, Field("what to do, and how far to trust it")]
+    apply: Annotated[ApplyGuide, Field("how to put it in place", absent="nothing was exported")]
     service: Annotated[str, Field("namespace/model")]
     history_kind: Annotated[HistoryKind, Field()]
     reference: Annotated[Literal["offered", "served"], Field("work that the load columns count:")]

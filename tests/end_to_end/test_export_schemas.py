@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import jsonschema
 import pytest
 from end_to_end.runs import SAMPLES, Finished, Run
 from ruamel.yaml import YAML
+from test_prose import prose
 
 from hs_analysis.export import TARGETS
 from hs_analysis.export.model import HEADER_LINES
@@ -59,3 +61,18 @@ def test_every_object_of_a_sample_passes_its_strict_schema(sample: Run, root: Pa
             checked += 1
             assert sum(line.startswith("#") for line in text.splitlines()) <= HEADER_LINES, path.name
     assert checked
+
+
+def test_the_page_beside_the_exports_names_every_file_and_is_plain(sample: Run) -> None:
+    """APPLY.md and summary.json have the same steps; each path is a file, and the prose keeps its rules."""
+    text = (sample.folder / "exports" / "APPLY.md").read_text("utf-8")
+    (service,) = sample.summary["services"]
+    steps = [one for part in ("check", "steps", "watch", "back") for one in service["apply"][part]]
+    assert all(one["command"] in text and one["why"] in text for one in steps)
+    paths = re.findall(r"exports/[\w./-]+\.yaml", text)
+    assert paths
+    assert [path for path in paths if not (sample.folder / path).is_file()] == []
+    found = prose().measure(text)
+    assert prose().banned_in(text) == []
+    assert found.sentence_words <= prose().SENTENCE_WORDS
+    assert found.reading_ease >= prose().READING_EASE

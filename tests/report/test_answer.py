@@ -29,6 +29,8 @@ DECISION: dict[str, Any] = {
     "slo_risk": {"undisturbed": 0.00093, "recorded": 0.02, "under_faults": 0.025, "under_bursts": 0.045},
 }
 
+LOOK = "kubectl diff -f exports/keda/demo.m.scaledobjects.yaml"
+
 PAIR = """metadata: {service: demo/m}
 spec:
   mode: metric
@@ -44,6 +46,7 @@ def service(**decision: Any) -> dict[str, Any]:
     return {
         "service": "demo/m",
         "decision": DECISION | decision,
+        "apply": {"steps": [{"command": LOOK, "why": "See what would change."}]},
         "thresholds": [
             {"signal": signal, "role": role, "gpu_type": None, "target_per_instance": value}
             for signal, role, value in targets
@@ -67,7 +70,7 @@ def test_five_lines_say_what_to_do_saving_risk_confidence_and_the_next_command()
         "Saves 18.5 % [5.3 to 30.8] of instance-hours: prefill 11.0 → 8.5, decode 4.0 → 3.7 on average.",
         "Risk: 0.093 % of windows over the SLO (limit 5 %, recorded 2.0 %); faults 2.5 %, bursts 4.5 %.",
         "Confidence: medium: 3 of 7 weekdays are in the history.",
-        "Next: kubectl diff -f reports/x/exports/keda",
+        "Next: kubectl diff -f reports/x/exports/keda/demo.m.scaledobjects.yaml",
     ]
 
 

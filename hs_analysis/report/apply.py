@@ -1,0 +1,398 @@
+"""How a policy is put in place: what to check, what to type in order, what to watch, and how to go back.
+
+APPLY.md, the first screen of the report and the terminal's next command all read one guide of a service.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hs_analysis.report.choice import mapping, records
+from hs_analysis.report.decision_words import LOADS, scale_in_line, target_name
+from hs_analysis.report.wording import fixed, is_number, service_name
+from hs_analysis.schema.decision import ApplyAlert, ApplyGuide, ApplyStep
+
+APPLY_FILE = "exports/APPLY.md"
+
+SAVED = "before.json"
+"""Where the commands keep today's autoscalers."""
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One file of a target: its path in the run folder, and its documents as plain data."""
+
+    path: str
+    documents: tuple[Mapping[str, Any], ...]
+
+    @property
+    def kind(self) -> str:
+        """What is done with it: ``rules``, ``adapter``, ``object``, ``patch``, ``planner`` or ``policy``."""
+        first = self.documents[0] if self.documents else {}
+        for key, kind in _BY_KEY.items():
+            if key in first:
+                return kind
+        if first.get("kind") in PATCHED:
+            return "patch"
+        if first.get("kind") == "PrometheusRule":
+            return "rules"
+        return "object" if first.get("kind") else "policy"
+
+
+_BY_KEY = {"groups": "rules", "externalRules": "adapter", "optimization_target": "planner"}
+"""Key that only one kind of file without a Kubernetes kind has → the kind."""
+
+ORDER = ("rules", "adapter", "object", "patch", "planner", "policy")
+"""Order in which files are put in place: what an object reads comes before it."""
+
+PATCHED = {"LLMInferenceService": "llminferenceservice", "InferenceService": "inferenceservice.ome.io"}
+"""Kinds that exist already and are changed by a merge patch → their name for kubectl."""
+
+SCALABLE = ("Deployment", "StatefulSet", "LeaderWorkerSet", "RoleBasedGroupScalingAdapter")
+"""Kinds whose count ``kubectl scale`` sets."""
+
+_LOOKS = ("kubectl diff", "kubectl patch", "python")
+"""How the commands begin that show what would change."""
+
+ASSUMPTIONS = {
+    "The SLO holds": r"slo|ttft|tbt",
+    "Prefill and decode keep the P/D ratio": r"ratio",
+    "An instance still carries its target": r"target|capacity",
+    "The signal can be read": r"missing|absent",
+    "The guards are under their limits": r"guard",
+}
+"""What the policy assumes → how the name of the alert rule that watches it is recognised."""
+
+
+def guide(
+    decision: Mapping[str, Any],
+    target: str,
+    files: Sequence[ExportedFile],
+    not_filled: Sequence[str] = (),
+) -> ApplyGuide:
+    """Return how the files of one target are put in place for a service.
+
+    Parameters
+    ----------
+    decision
+        Its decision as summary.json has it.
+    target
+        Key of ``EXPORT_TARGETS``.
+    files
+        The target's files of this service, and the rules that come with every target; without one that acts
+        there is no step.
+    not_filled
+        What a file needs and the dump does not tell, as sentences.
+    """
+    ordered = sorted(files, key=lambda file: ORDER.index(file.kind))
+    acting = [file for file in ordered if file.kind not in ("rules", "adapter")]
+    bodies = [body for file in acting for body in file.documents]
+    cost = mapping(decision.get("scale_in"))
+    return ApplyGuide(
+        target=target,
+        not_filled=tuple(not_filled),
+        check=tuple(_checks(bodies)) if acting else (),
+        steps=tuple(s for file in ordered for s in _steps(file, _namespace(bodies))) if acting else (),
+        watch=tuple(_watch(bodies, decision)) if acting else (),
+        back=tuple(step for file in reversed(acting) for step in _back(file, decision)),
+        alerts=tuple(_alerts(files)),
+        scale_in=f"{line[0].upper()}{line[1:]}." if cost and (line := scale_in_line(cost)) else "",
+    )
+
+
+def next_command(service: Mapping[str, Any], folder: str) -> str:
+    """Return what to type next to apply a service's policy: it shows what would change; empty for nothing.
+
+    Parameters
+    ----------
+    service
+        Its part of summary.json.
+    folder
+        The run folder as a user types it.
+    """
+    steps = records(mapping(service.get("apply")).get("steps"))
+    commands = [str(step.get("command")) for step in steps if step.get("command")]
+    found = next((command for command in commands if command.startswith(_LOOKS)), "")
+    return found if folder == "." else found.replace("exports/", f"{folder}/exports/")
+
+
+def _namespace(bodies: Iterable[Mapping[str, Any]]) -> str:
+    names = (str(mapping(body.get("metadata")).get("namespace") or "") for body in bodies)
+    return next(filter(None, names), "")
+
+
+def _in(namespace: str) -> str:
+    return f" -n {namespace}" if namespace else ""
+
+
+def _scaled(bodies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what the objects scale as ``kind/name`` → the kind, each once."""
+    found = {}
+    for body in bodies:
+        spec = mapping(body.get("spec"))
+        reference = spec.get("scaleTargetRef") or mapping(spec.get("disaggregatedTarget")).get("targetRef")
+        if reference:
+            found[f"{reference['kind'].lower()}/{reference['name']}"] = str(reference["kind"])
+        elif body.get("kind") in PATCHED:
+            name = mapping(body.get("metadata")).get("name")
+            found[f"{PATCHED[body['kind']]}/{name}"] = str(body["kind"])
+    return found
+
+
+def _kinds(bodies: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the kinds of autoscalers as kubectl names them, and the HPA that KEDA keeps."""
+    names = [str(body["kind"]).lower() for body in bodies if body.get("kind") and body["kind"] not in PATCHED]
+    return list(dict.fromkeys(names))
+
+
+def _checks(bodies: Sequence[Mapping[str, Any]]) -> Iterator[ApplyStep]:
+    namespace, scaled = _namespace(bodies), _scaled(bodies)
+    if scaled:
+        names = " ".join(scaled)
+        yield ApplyStep(command=f"kubectl get {names}{_in(namespace)}", why="See that each of them exists.")
+    if kinds := _kinds(bodies):
+        asked = ",".join(dict.fromkeys([*kinds, "hpa"]))
+        kept = "del(.items[].metadata.resourceVersion, .items[].metadata.uid)"
+        yield ApplyStep(
+            command=f"kubectl get {asked}{_in(namespace)} -o json | jq '{kept}' > {SAVED}",
+            why="Save the autoscalers of today, then delete each one that scales the same pods.",
+        )
+
+
+def _steps(file: ExportedFile, namespace: str) -> Iterator[ApplyStep]:
+    """Yield what puts a file in place."""
+    path = file.path
+    if file.kind == "object" or (file.kind == "rules" and file.documents[0].get("kind")):
+        yield ApplyStep(command=f"kubectl diff -f {path}", why="See what would change.")
+        yield ApplyStep(command=f"kubectl apply -f {path}", why="Apply it.")
+    elif file.kind == "rules":
+        why = "Check the rules, then load them into Prometheus: charts and alerts read them."
+        yield ApplyStep(command=f"promtool check rules {path}", why=why)
+    elif file.kind == "adapter":
+        yield ApplyStep(
+            command="", why=f"Add the rules of {path} to the configuration of prometheus-adapter."
+        )
+        place = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace or 'default'}"
+        for rule in records(file.documents[0]["externalRules"]):
+            name = mapping(rule.get("name")).get("as")
+            yield ApplyStep(command=f"kubectl get --raw '{place}/{name}'", why="See that it has a value.")
+    elif file.kind == "patch":
+        for body in file.documents:
+            named = f"{PATCHED[body['kind']]} {body['metadata']['name']}{_in(namespace)}"
+            patch = f"kubectl patch {named} --type merge --patch-file {path}"
+            yield ApplyStep(command=f"{patch} --dry-run=server -o yaml", why="See what would change.")
+            yield ApplyStep(command=patch, why="Apply it.")
+    elif file.kind == "planner":
+        yield ApplyStep(
+            command=f"python -m dynamo.planner --config {path}",
+            why="It only advises. Set advisory to false once its advice is what you want.",
+        )
+    else:
+        yield ApplyStep(command="", why=f"Give {path} to a controller that runs HeteroScale's own rule.")
+
+
+def _watch(bodies: Sequence[Mapping[str, Any]], decision: Mapping[str, Any]) -> Iterator[ApplyStep]:
+    namespace, kinds = _namespace(bodies), _kinds(bodies)
+    if "scaledobject" in kinds:
+        why = "READY is True and FALLBACK is False. KEDA keeps an HPA for each object."
+        yield ApplyStep(command=f"kubectl get scaledobject,hpa{_in(namespace)} --watch", why=why)
+    elif kinds:
+        yield ApplyStep(
+            command=f"kubectl get {','.join(kinds)}{_in(namespace)} --watch",
+            why="Each of them reads its metric.",
+        )
+    for pool in records(decision.get("pools")):
+        loads = mapping(pool.get("at_load"))
+        counts = [
+            f"{fixed(mapping(loads.get(load)).get('recommended'), 1)} at {load} load"
+            for load in LOADS
+            if is_number(mapping(loads.get(load)).get("recommended"))
+        ]
+        if counts:
+            why = f"Expect these {pool.get('role')} instances: {', '.join(counts)}."
+            yield ApplyStep(command="", why=why)
+    yield ApplyStep(
+        command="", why="After a week, type hsa pull and hsa run again, and hsa compare both runs."
+    )
+
+
+def _back(file: ExportedFile, decision: Mapping[str, Any]) -> Iterator[ApplyStep]:
+    """Yield what takes a file back, and the counts that ran before."""
+    namespace = _namespace(file.documents)
+    if file.kind == "object":
+        yield ApplyStep(command=f"kubectl delete -f {file.path}", why="Scaling stops, and the counts stay.")
+        yield ApplyStep(command=f"kubectl apply -f {SAVED}", why="If you saved any, they act again.")
+        for body in file.documents:
+            for name, kind in _scaled([body]).items():
+                if kind in SCALABLE and (count := _peak(decision, str(body["metadata"]["name"]))):
+                    yield ApplyStep(
+                        command=f"kubectl scale {name} --replicas={count}{_in(namespace)}",
+                        why="What ran at peak load.",
+                    )
+    elif file.kind == "patch":
+        for body in file.documents:
+            undone = json.dumps({"spec": _undone(body["spec"], decision)})
+            yield ApplyStep(
+                command=f"kubectl patch {PATCHED[body['kind']]} {body['metadata']['name']}{_in(namespace)} "
+                f"--type merge -p '{undone}'",
+                why="Scaling stops, and each role has a fixed count where one is known.",
+            )
+    elif file.kind == "planner":
+        yield ApplyStep(command="", why="Set advisory to true and start the planner again.")
+    else:
+        yield ApplyStep(command="", why="Stop the controller, or give it the policy that it had.")
+
+
+def _undone(spec: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a merge patch that takes another one back: scaling goes, the count of the peak comes."""
+    found: dict[str, Any] = {}
+    for key in spec:
+        if key == "scaling":
+            found["scaling"] = None
+        elif key == "replicas":
+            found["replicas"] = _peak(decision, "decode") or _peak(decision, "mixed")
+        elif key == "prefill":
+            found["prefill"] = {"scaling": None, "replicas": _peak(decision, "prefill")}
+        else:
+            found[key] = {"autoscalerPolicyRef": None}
+    return found
+
+
+def _peak(decision: Mapping[str, Any], name: str) -> int | None:
+    """Return how many instances ran at peak load in the pool whose role is in a name, None where unknown."""
+    pools = records(decision.get("pools"))
+    mine = [pool for pool in pools if str(pool.get("role")) in name] or (pools if len(pools) == 1 else [])
+    ran = [mapping(mapping(pool.get("at_load")).get("peak")).get("now") for pool in mine]
+    return next((math.ceil(count) for count in ran if is_number(count)), None)
+
+
+def _alerts(files: Iterable[ExportedFile]) -> Iterator[ApplyAlert]:
+    """Yield what the policy assumes, and the alert rules of its files that watch it."""
+    rules = [
+        str(rule["alert"])
+        for file in files
+        if file.kind == "rules"
+        for body in file.documents
+        for group in records(body.get("groups") or mapping(body.get("spec")).get("groups"))
+        for rule in records(group.get("rules"))
+        if rule.get("alert")
+    ]
+    left = list(dict.fromkeys(rules))
+    for text, pattern in ASSUMPTIONS.items():
+        mine = [name for name in left if re.search(pattern, name, re.IGNORECASE)]
+        left = [name for name in left if name not in mine]
+        yield ApplyAlert(assumption=text, alerts=tuple(mine))
+    if left:
+        yield ApplyAlert(assumption="Anything else", alerts=tuple(left))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One service of APPLY.md.
+
+    Attributes
+    ----------
+    service
+        ``namespace/model``.
+    decision
+        Its decision as summary.json has it.
+    guide
+        How the files of the decision's target are put in place.
+    others
+        Other target → its guide.
+    """
+
+    service: str
+    decision: Mapping[str, Any]
+    guide: ApplyGuide
+    others: Mapping[str, ApplyGuide]
+
+
+def markdown(sections: Sequence[Section], made: str) -> str:
+    """Return APPLY.md: a part for each service.
+
+    Parameters
+    ----------
+    sections
+        One entry a service.
+    made
+        What wrote it, from which run.
+    """
+    lines = ["# How to apply", "", f"{made} Type the commands in the run folder.", ""]
+    for one in sections:
+        lines += [f"## {service_name(one.service)}", "", *_opening(one), ""]
+        lines += [line for part in _parts(one) for line in part]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def _opening(one: Section) -> list[str]:
+    decision, why = one.decision, str(one.decision.get("why") or "").rstrip(".")
+    if not one.guide.steps:
+        more = [str(step) for step in decision.get("next_steps") or []]
+        return [
+            f"**There is nothing to apply**: {why}.",
+            *([""] if more else []),
+            *(f"- {step}" for step in more),
+        ]
+    title = target_name(decision) or one.guide.target
+    if decision.get("recommend") == "apply":
+        return [f"Apply the {title} policy: {why}."]
+    return [
+        f"**Applying this is not recommended**: {why}. The commands below are those of the best candidate, "
+        f"the {title} policy."
+    ]
+
+
+def _parts(one: Section) -> Iterator[list[str]]:
+    found = one.guide
+    if not found.steps:
+        return
+    if found.not_filled:
+        yield ["### Not filled in", "", *(f"- {text}" for text in found.not_filled), ""]
+    for title, steps in (
+        ("Check first", found.check),
+        ("Apply in this order", found.steps),
+        ("Watch", found.watch),
+        ("Go back", found.back),
+    ):
+        if steps:
+            yield [f"### {title}", "", *_numbered(steps), ""]
+    if found.scale_in:
+        yield ["### Requests that a scale-in cuts", "", found.scale_in, ""]
+    yield ["### When an assumption breaks", "", *_table(("assumption", "alert rule"), _alert_rows(found)), ""]
+    rows = [
+        (f"`{target}`", f"`{command}`" if (command := _first(other)) else "read its files")
+        for target, other in one.others.items()
+        if other.steps
+    ]
+    if rows:
+        yield ["### Other targets", "", *_table(("target", "see what would change"), rows), ""]
+
+
+def _first(found: ApplyGuide) -> str:
+    steps = [{"command": step.command} for step in found.steps]
+    return next_command({"apply": {"steps": steps}}, ".")
+
+
+def _alert_rows(found: ApplyGuide) -> list[tuple[str, str]]:
+    return [
+        (one.assumption, ", ".join(f"`{name}`" for name in one.alerts) or "no rule is written for it")
+        for one in found.alerts
+    ]
+
+
+def _numbered(steps: Sequence[ApplyStep]) -> Iterator[str]:
+    for number, step in enumerate(steps, 1):
+        yield f"{number}. {step.why}"
+        if step.command:
+            yield from ("", "   ```sh", f"   {step.command}", "   ```", "")
+
+
+def _table(heads: tuple[str, str], rows: Iterable[tuple[str, str]]) -> list[str]:
+    lines = [f"| {' | '.join(heads)} |", "|---|---|"]
+    return [*lines, *(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows)]

@@ -1,0 +1,164 @@
+"""How a policy is put in place: order, watching, the way back, and one guide for every output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from export.scenes import full_policy
+from report.test_answer import DECISION, PAIR, SLO, service
+from test_prose import prose
+
+from hs_analysis.export import TARGETS, ExportOptions, Measured, export
+from hs_analysis.export.model import load_documents
+from hs_analysis.pipeline.records import to_plain
+from hs_analysis.report.answer import answer_of
+from hs_analysis.report.apply import ExportedFile, Section, guide, markdown, next_command
+from hs_analysis.report.choice import choose
+from hs_analysis.report.first_screen import first_screen
+from hs_analysis.schema.decision import ApplyGuide
+from hs_analysis.schema.results import Estimate
+
+POOLS = [
+    {"role": role, "now": now, "recommended": 2.0, "at_load": {"peak": {"now": now, "recommended": 3.0}}}
+    for role, now in (("prefill", 10.2), ("decode", 4.0))
+]
+SCALE_IN = {
+    "role": "decode", "grace_s": 30.0, "grace_from": "default", "longest_request_bound_s": 120.0,
+    "longest_request_s": 90.0, "requests_cut_per_day": 12.0,
+    "change": "terminationGracePeriodSeconds: 120",
+}  # fmt: skip
+MADE = DECISION | {"pools": POOLS, "scale_in": SCALE_IN}
+MEASURED = Measured(
+    (0.45, 0.56), {"prefill": 8.0, "decode": 8.0}, Estimate(9000.0, 8500.0, 9500.0), 1500.0, 0.7
+)
+
+
+def files_of(target: str, **changes: Any) -> list[ExportedFile]:
+    """Return the files of a target for a whole policy."""
+    made = export(full_policy(**changes), target, ExportOptions(measured=MEASURED))
+    texts = {name: text for name, text in made.files.items() if name.endswith(".yaml")}
+    return [ExportedFile(f"exports/{target}/{n}", tuple(load_documents(t))) for n, t in texts.items()]
+
+
+def guide_of(target: str, **changes: Any) -> ApplyGuide:
+    """Return how a target is put in place."""
+    return guide(MADE, target, files_of(target, **changes), ["The namespace is not in the dump."])
+
+
+def commands(steps: Any) -> list[str]:
+    """Return the commands of steps."""
+    return [step.command for step in steps if step.command]
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "rules"])
+def test_every_file_of_a_target_is_put_in_place_and_taken_back(target: str) -> None:
+    """Each path is in one step at least; rules come first, and what is applied is looked at before."""
+    found = guide_of(target)
+    said = " ".join(f"{step.command} {step.why}" for step in found.steps)
+    assert all(file.path in said for file in files_of(target))
+    assert "rules.yaml" in found.steps[0].command
+    for number, command in enumerate(lines := commands(found.steps)):
+        if command.startswith("kubectl apply"):
+            assert lines[number - 1] == command.replace("apply", "diff")
+    assert found.back
+    assert found.watch
+
+
+@pytest.mark.parametrize("target", ["keda", "hpa", "rbg", "llmd"])
+def test_the_way_back_deletes_the_objects_and_sets_the_counts_that_ran(target: str) -> None:
+    """What ran at peak load, rounded up: a way back at night has to carry the next peak."""
+    back = commands(guide_of(target).back)
+    assert back[0].startswith(f"kubectl delete -f exports/{target}/prod.chat.")
+    scaled = [command for command in back if command.startswith("kubectl scale")]
+    counts = {"chat-prefill": 11, "chat-decode": 4}
+    assert {name: f"{name} --replicas={n} -n prod" in " ".join(scaled) for name, n in counts.items()} == {
+        "chat-prefill": True,
+        "chat-decode": True,
+    }
+
+
+def test_a_patch_is_taken_back_by_a_patch() -> None:
+    """Scaling goes, and the fixed counts come back that exclude it."""
+    (command,) = commands(guide_of("kserve").back)
+    assert command == (
+        "kubectl patch llminferenceservice chat -n prod --type merge -p "
+        '\'{"spec": {"replicas": 4, "scaling": null, "prefill": {"scaling": null, "replicas": 11}}}\''
+    )
+
+
+def test_alert_rules_are_named_by_the_assumption_that_they_watch() -> None:
+    """Those of the rules file, by their names; an assumption without a rule says so."""
+    groups = [{"rules": [{"alert": "HsRatioOutOfBand"}, {"record": "a:b:c"}, {"alert": "HsOwn"}]}]
+    rules = ExportedFile("exports/keda/a.rules.yaml", ({"groups": groups},))
+    found = guide(MADE, "keda", [rules, *files_of("keda")])
+    named = {one.assumption: one.alerts for one in found.alerts}
+    assert named["Prefill and decode keep the P/D ratio"] == ("HsRatioOutOfBand",)
+    assert named["The signal can be read"] == ()
+    assert named["Anything else"] == ("HsOwn",)
+    assert "| The signal can be read | no rule is written for it |" in page(found)
+
+
+def page(found: ApplyGuide, **decision: Any) -> str:
+    """Return APPLY.md of one service."""
+    return markdown([Section("-/m", MADE | decision, found, {"hpa": guide_of("hpa")})], "Written by a test.")
+
+
+def test_terminal_report_and_page_read_the_same_steps() -> None:
+    """The next command is the step that shows the change, and the first screen has the page's commands."""
+    found = guide_of("keda")
+    whole = service() | {"decision": MADE, "apply": to_plain(found)}
+    look = "kubectl diff -f exports/keda/prod.chat.scaledobjects.yaml"
+    assert next_command(whole, ".") == look
+    said = answer_of(whole, choose(whole, PAIR), SLO, "reports/x")
+    assert said.next_step == f"Next: {look.replace('exports', 'reports/x/exports')}"
+    shown = [one["command"] for one in first_screen(whole, choose(whole, PAIR))["apply"] if one["command"]]
+    assert shown == commands([*found.check, *found.steps, *found.watch])
+    assert all(f"   {command}\n" in page(found) for command in shown)
+
+
+def test_what_is_not_recommended_says_so_and_why_first() -> None:
+    """The report shows no step, and the page warns before its commands."""
+    found = guide_of("keda")
+    kept = MADE | {"recommend": "keep", "why": "nothing beats what runs"}
+    whole = service() | {"decision": kept, "apply": to_plain(found)}
+    assert first_screen(whole, choose(whole, PAIR))["apply"] == []
+    text = page(found, recommend="keep", why="nothing beats what runs").splitlines()
+    assert text[6].startswith("**Applying this is not recommended**: nothing beats what runs.")
+
+
+def test_without_an_object_there_is_nothing_to_apply() -> None:
+    """A policy on hold has rules alone: it says what to record, and shows no command."""
+    found = guide_of("keda", mode="hold")
+    assert (found.steps, found.check, found.back) == ((), (), ())
+    text = markdown([Section("-/m", MADE | {"recommend": "record"}, found, {})], "Written by a test.")
+    assert "**There is nothing to apply**" in text
+    assert "- Record seven days" in text
+    assert "kubectl" not in text
+
+
+def test_the_page_has_what_a_scale_in_cuts_and_what_is_not_filled_in() -> None:
+    """The grace period, the longest requests and how many are cut in a day, in the decision's words."""
+    text = page(guide_of("keda"))
+    assert "- The namespace is not in the dump." in text
+    assert "decode pods have 30 s (the default) to end their requests: 12.0 requests a day are cut" in text
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name != "rules"])
+def test_the_page_is_plain_prose(target: str) -> None:
+    """The rules of the hand-written pages: no private word, short sentences, easy to read."""
+    text = page(guide_of(target))
+    assert prose().banned_in(text) == []
+    found = prose().measure(text)
+    assert found.sentence_words <= prose().SENTENCE_WORDS
+    assert found.reading_ease >= prose().READING_EASE
+
+
+def test_policies_of_one_page_do_not_share_commands() -> None:
+    """Each service has a part, and the files named in it are its own."""
+    own = guide_of("keda")
+    other = guide(MADE, "keda", files_of("keda", service="prod/other"))
+    text = markdown([Section("prod/chat", MADE, own, {}), Section("prod/other", MADE, other, {})], "Test.")
+    first, second = text.split("## prod/other\n")
+    assert "prod.other" not in first
+    assert "prod.chat" not in second
