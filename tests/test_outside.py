@@ -43,7 +43,8 @@ def test_a_test_without_the_mark_gets_no_program(nothing: None) -> None:
 
 def test_only_the_mark_decides(root: Path) -> None:
     """No test looks for programs itself, and skips when it finds none."""
-    allowed = {"outside.py", "test_outside.py", "seeds.py", "test_tsdb_blocks.py"}
+    # CI does not promise a kubectl: the one of Debian 12 is too old for the base.
+    allowed = {"outside.py", "test_outside.py", "seeds.py", "test_tsdb_blocks.py", "test_kustomize.py"}
     found = [
         str(path.relative_to(root))
         for path in sorted((root / "tests").rglob("*.py"))

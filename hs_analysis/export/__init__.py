@@ -3,7 +3,6 @@
 from hs_analysis.export.blanks import Blank
 from hs_analysis.export.cluster_names import NameFound, NamesOfCluster, names_of
 from hs_analysis.export.model import (
-    NOT_RECOMMENDED,
     Export,
     ExportOptions,
     Loss,
@@ -17,6 +16,7 @@ from hs_analysis.export.model import (
 from hs_analysis.export.queries import PromqlExpression, expression, instance_count, share_over
 from hs_analysis.export.rules import export_rules
 from hs_analysis.export.targets import TARGETS, ExportTarget, export
+from hs_analysis.schema.names import NOT_RECOMMENDED
 
 __all__ = [
     "NOT_RECOMMENDED",

@@ -19,10 +19,8 @@ from hs_analysis.export.blanks import Blank
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Guard, Policy, Primary
 from hs_analysis.schema.limit_edges import LimitEdges
+from hs_analysis.schema.names import NOT_RECOMMENDED
 from hs_analysis.schema.results import Estimate
-
-NOT_RECOMMENDED = "WARNING: applying this is not recommended"
-"""Begin of the first line of every file of such a policy, and of its first loss; why follows."""
 
 _NO_REASON = "keep what runs"
 

@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.export import TARGETS, Export, ExportOptions, Measured, NamesOfCluster, Watched, export
-from hs_analysis.export.model import load_documents
+from hs_analysis.export.kustomize import KUSTOMIZATION, kustomization
+from hs_analysis.export.model import load_documents, warning_of
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
 from hs_analysis.pipeline.edited_policy import ToExport, policies_to_export
@@ -73,6 +74,8 @@ def export_policies(work: Work) -> Outcome:
     series = tables.read(work.run, "series")
     frames = {frame.service: frame for frame in read_frames(work.run)}
     index, sections = [], []
+    folders: dict[str, dict[str, str]] = {target: {} for target in TARGETS}
+    unwanted: dict[str, str] = {}
     for one in policies_to_export(policies, sha256, work.settings.edited):
         decision = to_plain(read_decision(work.run, one.policy.service))
         names = cluster_names(one.policy.service, frames, work.settings, series)
@@ -84,6 +87,9 @@ def export_policies(work: Work) -> Outcome:
             shared = shared or made.files  # the rules, which come with every target
             said = options.selected_for.get(target, "") if one.policy.mode != "hold" else ""
             guides[target] = _guide(decision, made, shared)
+            folders[target] |= made.files
+            if not one.policy.recommended:
+                unwanted |= dict.fromkeys(made.files, warning_of(options))
             index.append(
                 {
                     "service": one.policy.service,
@@ -101,6 +107,10 @@ def export_policies(work: Work) -> Outcome:
             )
         own = guides.pop(one.policy.controller)
         sections.append(Section(one.policy.service, decision, own, guides))
+    for target, files in folders.items():
+        if base := kustomization(target, files, unwanted):
+            place = work.out / f"exports/{target}/{KUSTOMIZATION}"
+            place.write_text(base, encoding="utf-8", newline="\n")
     if policies:
         text = markdown(sections, _made_from(policies[0]))
         (work.out / APPLY_FILE).write_text(text, encoding="utf-8", newline="\n")

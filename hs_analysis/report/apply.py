@@ -16,6 +16,7 @@ from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.decision_words import LOADS, scale_in_line, target_name
 from hs_analysis.report.wording import fixed, is_number, service_name
 from hs_analysis.schema.decision import ApplyAlert, ApplyGuide, ApplyStep
+from hs_analysis.schema.names import NOT_RECOMMENDED
 
 APPLY_FILE = "exports/APPLY.md"
 
@@ -323,11 +324,27 @@ def markdown(sections: Sequence[Section], made: str) -> str:
     made
         What wrote it, from which run.
     """
-    lines = ["# How to apply", "", f"{made} Type the commands in the run folder.", ""]
+    lines = [*_warned(sections), "# How to apply", "", f"{made} Type the commands in the run folder.", ""]
+    if len(sections) > 1:
+        lines += ["`kubectl apply -k exports/TARGET` applies what a target has of all services.", ""]
     for one in sections:
-        lines += [f"## {service_name(one.service)}", "", *_opening(one), ""]
+        lines += [f"## {_heading(one.service)}", "", *_opening(one), ""]
         lines += [line for part in _parts(one) for line in part]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def _heading(service: str) -> str:
+    """Return a service in one line that no Markdown page takes for HTML."""
+    return " ".join(service_name(service).split()).replace("<", "&lt;")
+
+
+def _warned(sections: Sequence[Section]) -> list[str]:
+    """Return the first line where none of the policies is recommended."""
+    if any(one.decision.get("recommend") == "apply" for one in sections):
+        return []
+    reasons = [str(one.decision.get("why") or "").rstrip(".") for one in sections]
+    why = reasons[0] if len(reasons) == 1 else "each service says why below"
+    return [f"{NOT_RECOMMENDED}: {why}.", ""]
 
 
 def _opening(one: Section) -> list[str]:

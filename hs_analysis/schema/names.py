@@ -38,6 +38,8 @@ WORKLOAD_KINDS = {
 
 KUBERNETES_NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 """Name of an object, as a regular expression."""
+NOT_RECOMMENDED = "WARNING: applying this is not recommended"
+"""Begin of the first line of every exported file of such a policy, and of its first loss; why follows."""
 
 CONTROLLER_TITLES = {"keda": "KEDA", "hpa": "HPA", "heteroscale": "HeteroScale's own rule"}
 """Controller that a policy can be selected for → its name in a sentence."""

@@ -124,7 +124,8 @@ def test_what_is_not_recommended_says_so_and_why_first() -> None:
     whole = service() | {"decision": kept, "apply": to_plain(found)}
     assert first_screen(whole, choose(whole, PAIR))["apply"] == []
     text = page(found, recommend="keep", why="nothing beats what runs").splitlines()
-    assert text[6].startswith("**Applying this is not recommended**: nothing beats what runs.")
+    assert text[0] == "WARNING: applying this is not recommended: nothing beats what runs."
+    assert text[8].startswith("**Applying this is not recommended**: nothing beats what runs.")
 
 
 def test_without_an_object_there_is_nothing_to_apply() -> None:
