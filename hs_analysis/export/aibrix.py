@@ -8,6 +8,9 @@ keeps the object and asks for ``spec.mode: Pooled`` in the StormService.
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,7 +20,9 @@ from hs_analysis.export import hpa, kubernetes, model, queries, rules, shape, tr
 from hs_analysis.export.hpa import ADAPTER_SUFFIX, ADAPTER_TARGET
 from hs_analysis.export.kubernetes import PoolSizing
 from hs_analysis.export.model import Export, ExportOptions, Loss
-from hs_analysis.policy.model import Policy
+from hs_analysis.policy.model import PeriodicEntry, Policy
+from hs_analysis.policy.timetable import DAYS, planned_roles, weekly_plan
+from hs_analysis.schema.clock import DAY_MINUTES, UTC_NAME
 
 TITLE = "AIBrix PodAutoscaler autoscaling.aibrix.ai/v1alpha1 (checked against 0.7, for 0.7 and 0.8)"
 KIND = ("autoscaling.aibrix.ai/v1alpha1", "PodAutoscaler")
@@ -44,6 +49,8 @@ KNOWN_ANNOTATIONS = frozenset(
 
 OBSERVED_S = 30
 """Window of both means [s]: three samples of its cycle of 10 s, as the query has its own mean already."""
+LAST_MINUTE = 24 * 60 - 1
+"""Latest end of a schedule [minute of the day]."""
 NO_LIMIT = 1000.0
 """Rate of scaling in that limits nothing: a thousandth of the pool may remain [ratio]."""
 MOST_WINDOW_S = 3600
@@ -58,6 +65,12 @@ _OFF = "the scale-in cooldown of {role} is unknown: scale-in is off; give --star
 _READ = f"the mean of the query's range over {OBSERVED_S} s more"
 _PER_CYCLE = "of the pool in every cycle of 10 s"
 _DOUBLES = "at most doubled in a cycle of 10 s"
+_BETWEEN = "where no entry of the timetable holds, the metric decides within the bounds"
+_MIDNIGHT = (
+    "an entry that ends at midnight ends at 23:59, the latest that AIBrix takes, and for a minute the metric "
+    "decides; a count of 0 is 1"
+)
+_UNPLANNED = "no object: no signal sizes {role}, and a schedule needs a metric with it"
 _UNIT = "a replica of a StormService's role is one instance"
 _MODE = "StormService {name} with spec.mode: Pooled (0.8; 0.7 reads the annotation) and replicas 1"
 
@@ -65,10 +78,10 @@ _MODE = "StormService {name} with spec.mode: Pooled (0.8; 0.7 reads the annotati
 def export_aibrix(policy: Policy, options: ExportOptions) -> Export:
     """Return the PodAutoscalers of a policy, the adapter's rules and the recording rules, with the losses.
 
-    No object is written in mode hold or periodic: a PodAutoscaler needs a metric beside its schedules, and a
-    timetable policy sizes by none.
+    A timetable becomes schedules, whose bounds are its counts; the metric decides where no entry holds. No
+    object is written in mode hold.
     """
-    bounded, unbounded, losses, why = translated.bounded_pools(policy, "a PodAutoscaler without a metric")
+    bounded, unbounded, losses, why = translated.bounded_pools(policy, "AIBrix", timetable=True)
     if why:
         return translated.refused(policy, options, CONTROLLER, why)
     losses += [loss for pool in unbounded for loss in _unbounded(policy, pool)]
@@ -78,6 +91,9 @@ def export_aibrix(policy: Policy, options: ExportOptions) -> Export:
         objects.append(_object(policy, pool, scaler, options))
         losses += _pool_losses(policy, pool, scaler)
     losses += kubernetes.unsized(policy, {pool.role for pool in bounded})
+    planned = planned_roles(policy.periodic) if policy.mode == "periodic" else ()
+    unsized = [role for role in planned if role not in {pool.role for pool in bounded}]
+    losses += [Loss("periodic", "approximated", _UNPLANNED.format(role=role)) for role in unsized]
     found = model.concerning([*_known(policy), *losses], policy)
     files = dict(rules.export_rules(policy, options).files)
     stem = model.file_stem(policy.service)
@@ -128,11 +144,13 @@ def _object(policy: Policy, pool: PoolSizing, scaler: Kpa, options: ExportOption
         "targetMetric": metric_name(policy, pool),
         "targetValue": model.plain_number(scaler.target),
     }
+    planned = schedules(policy.periodic, pool.role) if policy.mode == "periodic" else []
     spec = {
         "scaleTargetRef": reference,
         **({"subTargetSelector": {"roleName": pool.role}} if of_storm_service else {}),
         "minReplicas": scaler.min_replicas,
         "maxReplicas": scaler.max_replicas,
+        **({"schedules": planned} if planned else {}),
         "scalingStrategy": "KPA",
         "observeWindowSeconds": round(scaler.stable_window_s),
         "panicWindowSeconds": round(scaler.panic_window_s),
@@ -150,6 +168,38 @@ def _object(policy: Policy, pool: PoolSizing, scaler: Kpa, options: ExportOption
     }
     body["metadata"]["annotations"] = {ANNOTATION + name: text for name, text in given.items()}
     return body
+
+
+def schedules(entries: Sequence[PeriodicEntry], role: str) -> list[dict[str, Any]]:
+    """Return the schedules of a role: in each the least and the most are the count of the timetable.
+
+    None crosses midnight and none overlaps another, as AIBrix asks; of two entries that hold the first
+    counts. The latest end that it takes is 23:59.
+    """
+    plan = weekly_plan(entries, role).reshape(len(DAYS), DAY_MINUTES)
+    found: dict[tuple[int, int, int], list[str]] = {}
+    for day, minutes in zip(DAYS, plan.tolist(), strict=True):
+        begin = 0
+        for count, same in itertools.groupby(
+            minutes, key=lambda one: None if math.isnan(one) else round(one)
+        ):
+            end = begin + sum(1 for _ in same)
+            if count is not None and begin < min(end, LAST_MINUTE):
+                found.setdefault((begin, min(end, LAST_MINUTE), count), []).append(day.capitalize())
+            begin = end
+    zone = entries[0].zone if entries else UTC_NAME
+    return [
+        {
+            "name": f"timetable-{place}",
+            "timezone": zone,
+            **({"daysOfWeek": days} if len(days) < len(DAYS) else {}),
+            "startTime": f"{begin // 60:02d}:{begin % 60:02d}",
+            "endTime": f"{end // 60:02d}:{end % 60:02d}",
+            "minReplicas": max(1, count),
+            "maxReplicas": max(1, count),
+        }
+        for place, ((begin, end, count), days) in enumerate(found.items())
+    ]
 
 
 def metric_name(policy: Policy, pool: PoolSizing) -> str:
@@ -194,12 +244,19 @@ def _known(policy: Policy) -> list[Loss]:
         *kubernetes.known_losses(policy, CONTROLLER),
         Loss("hysteresis", "dropped", _NO_BAND),
         Loss("reading.window_s", "approximated", _READ),
-        Loss("periodic", "dropped", "schedules are not written with a metric policy"),
+        *_of_timetable(policy),
         Loss("on_missing_metric", "approximated", "nothing to set: without its metric the count holds"),
         Loss("unit", "approximated", _UNIT),
         Loss("window_s", "approximated", "AIBrix decides every 10 s"),
         *rules.missing_expressions(policy),
     ]
+
+
+def _of_timetable(policy: Policy) -> list[Loss]:
+    """Return what schedules do not hold of a timetable; of a policy by metrics, that none are written."""
+    if policy.mode != "periodic":
+        return [Loss("periodic", "dropped", "schedules are not written with a metric policy")]
+    return [Loss("mode", "approximated", _BETWEEN), Loss("periodic", "approximated", _MIDNIGHT)]
 
 
 def _pool_losses(policy: Policy, pool: PoolSizing, scaler: Kpa) -> list[Loss]:
@@ -229,6 +286,9 @@ def _pool_losses(policy: Policy, pool: PoolSizing, scaler: Kpa) -> list[Loss]:
     return found
 
 
+_WEEK = tuple(day.capitalize() for day in DAYS)
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+
 _SPEC = shape.keys(
     {
         "scaleTargetRef": shape.keys({"apiVersion": shape.text, "kind": shape.text, "name": shape.text}),
@@ -248,7 +308,21 @@ _SPEC = shape.keys(
             )
         ),
     },
-    {"subTargetSelector": shape.keys({"roleName": shape.text})},
+    {
+        "subTargetSelector": shape.keys({"roleName": shape.text}),
+        "schedules": shape.listed(
+            shape.keys(
+                {
+                    "name": shape.text,
+                    "startTime": shape.text,
+                    "endTime": shape.text,
+                    "minReplicas": shape.whole(1),
+                    "maxReplicas": shape.whole(1),
+                },
+                {"timezone": shape.text, "daysOfWeek": shape.listed(shape.choice(*_WEEK))},
+            )
+        ),
+    },
 )
 
 
@@ -269,6 +343,7 @@ def lint_aibrix(manifest: Mapping[str, Any]) -> list[str]:
     for source in spec["metricsSources"]:
         if kubernetes.number(source["targetValue"]) <= 0:
             found.append(f"targetValue {source['targetValue']!r} is not a number above 0")
+    found += _schedule_problems(spec.get("schedules") or [])
     if "subTargetSelector" in spec and spec["scaleTargetRef"]["kind"] != STORM_SERVICE[1]:
         found.append("subTargetSelector is for the roles of a StormService")
     tolerances = [given.get(f"{ANNOTATION}scale-{way}-tolerance") for way in ("up", "down")]
@@ -276,3 +351,28 @@ def lint_aibrix(manifest: Mapping[str, Any]) -> list[str]:
         what = "a tolerance is not '0', and KPA would compare it with the pool's total"
         found.append(f"metadata.annotations: {what}")
     return found
+
+
+def _schedule_problems(written: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what AIBrix refuses of schedules: times, one name twice, windows that overlap."""
+    found = []
+    for one in written:
+        times = [str(one["startTime"]), str(one["endTime"])]
+        if not all(map(_CLOCK.fullmatch, times)) or times[0] >= times[1]:
+            found.append(f"schedule {one['name']}: {' to '.join(times)} is no window of one day")
+        if one["minReplicas"] > one["maxReplicas"]:
+            found.append(f"schedule {one['name']}: minReplicas is more than maxReplicas")
+    names = [one["name"] for one in written]
+    found += [
+        f"schedule {name} is written twice" for name in sorted({n for n in names if names.count(n) > 1})
+    ]
+    for day in _WEEK:
+        windows = sorted((one for one in written if day in one.get("daysOfWeek", _WEEK)), key=_begin)
+        for before, after in itertools.pairwise(windows):
+            if after["startTime"] < before["endTime"]:
+                found.append(f"schedules {before['name']} and {after['name']} overlap on {day}")
+    return found
+
+
+def _begin(schedule: Mapping[str, Any]) -> str:
+    return str(schedule["startTime"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hs_analysis.export import kubernetes, rules
 from hs_analysis.export.kubernetes import PoolSizing
@@ -28,14 +29,17 @@ def refused(policy: Policy, options: ExportOptions, target: str, why: str) -> Ex
     return Export(target, files, (Loss("*", "refused", f"no object is written: {why}"),))
 
 
-def bounded_pools(policy: Policy, title: str) -> tuple[list[PoolSizing], list[PoolSizing], list[Loss], str]:
+def bounded_pools(
+    policy: Policy, title: str, *, timetable: bool = False
+) -> tuple[list[PoolSizing], list[PoolSizing], list[Loss], str]:
     """Return the pools with bounds that an HPA would size, those without, losses, and why nothing is written.
 
-    The reason is empty where a pool has bounds; where it is not, everything else is.
+    The reason is empty where a pool has bounds; where it is not, everything else is. With ``timetable`` the
+    target keeps one beside its metrics.
     """
-    if why := refusal(policy, title):
+    if why := refusal(policy, title, timetable=timetable):
         return [], [], [], why
-    pools, losses = kubernetes.sizings(policy, "hpa")
+    pools, losses = kubernetes.sizings(replace(policy, mode="metric") if timetable else policy, "hpa")
     bounded = [pool for pool in pools if pool.role in policy.bounds]
     if not bounded:
         return [], [], [], NOTHING_SIZED

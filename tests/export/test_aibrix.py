@@ -1,6 +1,7 @@
 """AIBrix PodAutoscalers of a policy: what the CRD and the controller take, what they read, what is lost."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from export.test_keda import POLICIES, two_primaries
 
 from hs_analysis.controllers.aibrix import Kpa
 from hs_analysis.export import ExportOptions, Workload, export, kubernetes
-from hs_analysis.export.aibrix import ANNOTATION, lint_aibrix, parameters
+from hs_analysis.export.aibrix import ANNOTATION, lint_aibrix, parameters, schedules
 from hs_analysis.export.hpa import lint_adapter
 from hs_analysis.export.model import load_documents
-from hs_analysis.policy.model import Bounds, Cooldown, Step
+from hs_analysis.policy.model import Bounds, Cooldown, PeriodicEntry, Step
+from hs_analysis.policy.timetable import DAYS, weekly_plan
 
 SCHEMA = json.loads((Path(__file__).parent / "aibrix.schema.json").read_text("utf-8"))
 SCALED = [name for name, policy in POLICIES.items() if policy.mode == "metric" and policy.bounds]
@@ -167,7 +169,59 @@ def test_a_role_without_bounds_gets_no_object_and_a_loss():
     assert any(loss.kind == "refused" and "prefill has no bounds" in loss.text for loss in made.losses)
 
 
-@pytest.mark.parametrize(("mode", "says"), [("hold", "too few episodes"), ("periodic", "no timetable")])
+WEEK = (
+    PeriodicEntry("22:00", "06:00", ("fri",), 7, 3, "Asia/Tokyo"),
+    PeriodicEntry("00:00", "00:00", ("sun",), 2, 2, "Asia/Tokyo"),
+    PeriodicEntry("08:00", "20:00", (), 20, None, "Asia/Tokyo"),
+    PeriodicEntry("07:00", "09:00", ("mon", "fri"), 9, 4, "Asia/Tokyo"),
+)
+"""Entries past midnight, of a whole day, of every day, and two that overlap."""
+
+
+@pytest.mark.parametrize("role", ["prefill", "decode"])
+def test_schedules_hold_the_timetable_at_every_minute(role):
+    """The first entry counts, in a window of one day each; where none holds no schedule does."""
+    plan, written = weekly_plan(WEEK, role), schedules(WEEK, role)
+    assert all(one["timezone"] == "Asia/Tokyo" for one in written)
+    for minute, wanted in enumerate(plan.tolist()):
+        day, clock = DAYS[minute // 1440].capitalize(), f"{minute % 1440 // 60:02d}:{minute % 60:02d}"
+        held = [
+            one["minReplicas"]
+            for one in written
+            if day in one.get("daysOfWeek", [day]) and one["startTime"] <= clock < one["endTime"]
+        ]
+        assert held == ([] if math.isnan(wanted) or clock == "23:59" else [wanted]), (day, clock)
+
+
+def test_a_timetable_becomes_schedules_beside_the_metric():
+    """The object of the metric policy with schedules, whose bounds are the counts; losses say the rest."""
+    policy = full_policy(mode="periodic", periodic=WEEK)
+    made, usual = export(policy, "aibrix"), objects(full_policy())
+    for timed, plain in zip(objects(policy).values(), usual.values(), strict=True):
+        written = timed["spec"].pop("schedules")
+        assert timed == plain
+        assert lint_aibrix(timed | {"spec": timed["spec"] | {"schedules": written}}) == []
+        jsonschema.validate(timed | {"spec": timed["spec"] | {"schedules": written}}, SCHEMA)
+    assert {loss.item for loss in made.losses} >= {"mode", "periodic"}
+
+
+def test_schedules_that_aibrix_refuses_are_seen():
+    """Past midnight, one name twice, two windows at once, an unknown day."""
+    (body, *_) = objects(full_policy(mode="periodic", periodic=WEEK)).values()
+    first = body["spec"]["schedules"][0]
+    for changed, says in (
+        ([first | {"startTime": "20:00", "endTime": "06:00"}], "is no window of one day"),
+        ([first | {"endTime": "24:00"}], "is no window of one day"),
+        ([first, first], "written twice"),
+        ([first, first | {"name": "b"}], "overlap on"),
+        ([first | {"maxReplicas": 1, "minReplicas": 2}], "is more than"),
+        ([first | {"daysOfWeek": ["Monday"]}], "daysOfWeek"),
+    ):
+        spoilt = body | {"spec": body["spec"] | {"schedules": changed}}
+        assert any(says in text for text in lint_aibrix(spoilt)), says
+
+
+@pytest.mark.parametrize(("mode", "says"), [("hold", "too few episodes")])
 def test_what_a_pod_autoscaler_can_not_hold_is_refused(mode, says):
     """No object, and the reason is the loss."""
     policy = full_policy(mode=mode)
