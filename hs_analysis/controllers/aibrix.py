@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hs_analysis.controllers.hpa import Metric, MetricLanes, Operand
 from hs_analysis.controllers.lanes import (
     ByLane,
     Fleet,
@@ -22,9 +23,11 @@ from hs_analysis.controllers.lanes import (
     Mask,
     PerLane,
     PoolOrders,
+    Scraped,
     Why,
     documented,
     key_of,
+    mean_known,
     round_up,
 )
 
@@ -59,7 +62,11 @@ class Apa:
 
 @dataclass(frozen=True)
 class Kpa:
-    """``scalingStrategy: KPA``: a pool total against the target of a pod, over two windows."""
+    """``scalingStrategy: KPA``: a pool total against the target of a pod, over two windows.
+
+    ``averaging_s`` is the range of a query behind an external metric, and ``others`` are more readings of it
+    in units of the first; 0 s and none where the signal is what each scrape finds.
+    """
 
     signal: str
     target: float
@@ -77,15 +84,28 @@ class Kpa:
         default=100, metadata=documented("instances", "no default: the field is required")
     )
 
+    averaging_s: float = field(default=0.0, metadata=documented("s", "the query of an adapter"))
+    others: tuple[Operand, ...] = field(default=(), metadata=documented("", "the query of an adapter"))
+
     @property
     def signals(self) -> tuple[str, ...]:
         """Readings it needs."""
-        return (self.signal,)
+        return (self.signal, *(other.signal for other in self.others))
+
+    @property
+    def metric(self) -> Metric | None:
+        """The query behind its metric; None where the signal is what each scrape finds."""
+        if not self.averaging_s and not self.others:
+            return None
+        return Metric(self.signal, self.target, "AverageValue", self.averaging_s, self.others)
 
 
 def structure(parameters: Apa | Kpa) -> Hashable:
     """Return what parameters have to have in common to share a batch."""
-    return parameters.signal, isinstance(parameters, Apa) and parameters.total
+    if isinstance(parameters, Apa):
+        return parameters.signal, parameters.total
+    others = tuple((other.signal, other.averaging_s) for other in parameters.others)
+    return parameters.signal, others, parameters.metric is None
 
 
 class _Cooled(PerLane):
@@ -157,6 +177,8 @@ class KpaBatch(PerLane):
 
     def __init__(self, parameters: Sequence[Kpa], role: str) -> None:
         self._role, self._key = role, key_of(parameters[0].signal, role)
+        asked = [one.metric for one in parameters if one.metric is not None]
+        self._metric = MetricLanes.of(asked) if asked else None
         self._target = np.array([one.target for one in parameters], float)
         self._stable_s = np.array([one.stable_window_s for one in parameters], float)
         self._stable = ByLane(self._stable_s.tolist())
@@ -171,18 +193,26 @@ class KpaBatch(PerLane):
     @property
     def keys(self) -> tuple[Key, ...]:
         """Readings that it needs."""
-        return (self._key,)
+        return (self._key,) if self._metric is None else self._metric.keys(self._role)
 
     @property
     def reach_s(self) -> float:
         """How far back it reads [s]."""
-        return max(self._stable.longest_s, self._panic.longest_s)
+        window_s = max(self._stable.longest_s, self._panic.longest_s)
+        return window_s + (0.0 if self._metric is None else self._metric.reach_s)
+
+    def _mean(self, scraped: Scraped, seconds: float) -> Floats:
+        """Return the mean of what the metric was in the last ``seconds``, NaN where it never was known."""
+        if self._metric is None:
+            return scraped.mean(self._key, seconds)
+        found = [self._metric.read(one, self._role) for one in scraped.ended_in(seconds)]
+        return mean_known(np.array(found))
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Decide in every lane."""
         scraped, current = fleet.scraped, fleet.desired[self._role]
-        stable = self._stable.read(lambda seconds: scraped.mean(self._key, seconds))
-        panic = self._panic.read(lambda seconds: scraped.mean(self._key, seconds))
+        stable = self._stable.read(lambda seconds: self._mean(scraped, seconds))
+        panic = self._panic.read(lambda seconds: self._mean(scraped, seconds))
         known = ~(np.isnan(stable) | np.isnan(panic))
         ready = np.maximum(1.0, np.floor(np.minimum(fleet.ready[self._role], current) + 1e-9))
         most = np.maximum(1.0, np.ceil(self._up_rate * ready))

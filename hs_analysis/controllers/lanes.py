@@ -111,7 +111,7 @@ class Scraped:
 
         As a range query answers: a gap shorter than the range is bridged, a longer one is not.
         """
-        return _mean(self.values[key][-self._rows(seconds) :])
+        return mean_known(self.values[key][-self._rows(seconds) :])
 
     def highest(self, key: Key, window_s: float, over_s: float) -> Floats:
         """Return the highest of the means over ``window_s`` that ended in the last ``over_s``.
@@ -124,7 +124,7 @@ class Scraped:
             newest: Floats = np.fmax.reduce(rows[-ends:], axis=0)
             return newest
         last = range(len(rows), len(rows) - ends, -1)
-        found: Floats = np.fmax.reduce([_mean(rows[max(0, end - width) : end]) for end in last])
+        found: Floats = np.fmax.reduce([mean_known(rows[max(0, end - width) : end]) for end in last])
         return found
 
     def ended_in(self, seconds: float) -> Iterator[Scraped]:
@@ -138,7 +138,7 @@ class Scraped:
         return max(1, round(seconds / self.window_s))
 
 
-def _mean(rows: Floats) -> Floats:
+def mean_known(rows: Floats) -> Floats:
     """Return the mean of the known values of each lane, NaN without any. Shape (lanes,)."""
     if len(rows) == 1:
         newest: Floats = rows[0]

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -148,6 +149,17 @@ def _mapped(form: Form, of: Any) -> Form:
 
 
 HPA, KEDA, DYNAMO = "HorizontalPodAutoscaler", "ScaledObject", "Dynamo planner"
+KTHENA, AIBRIX, KSERVE = "AutoscalingPolicy", "PodAutoscaler", "LLMInferenceService"
+OME, OME_POLICY = "InferenceService", "AutoscalerPolicy"
+SERVING = {
+    KTHENA: "workload.serving.volcano.sh/",
+    AIBRIX: "autoscaling.aibrix.ai/",
+    KSERVE: "serving.kserve.io/",
+    OME: "ome.io/",
+    OME_POLICY: "ome.io/",
+}
+"""Kind of a serving stack's autoscaler → how its ``apiVersion`` begins."""
+
 PLANNER_KEYS = {
     "optimization_target", "prefill_scale_up_queue_tokens", "decode_scale_up_kv_rate", "max_gpu_budget",
     "prefill_min_endpoint", "decode_min_endpoint", "pre_deployment_sweeping_mode",
@@ -155,7 +167,10 @@ PLANNER_KEYS = {
 """Keys that only the configuration of Dynamo's planner has."""
 
 _TEMPLATE = re.compile(r"\{\{[-\s]*[.$\w\"(]|\$\{[A-Za-z_]\w*\}")
-_KINDS = f"{HPA} autoscaling/v2, KEDA {KEDA}, or a Dynamo planner configuration"
+_KINDS = (
+    f"{HPA} autoscaling/v2, KEDA {KEDA}, a Dynamo planner configuration, or an object of Kthena, AIBrix, "
+    "KServe or OME"
+)
 
 
 @dataclass(frozen=True)
@@ -257,8 +272,13 @@ def refuse_templates(text: str, file: str) -> None:
             raise InputError(f"a template: {line.strip()}", where=f"{file}:{number}", hint=hint)
 
 
-def _objects(text: str, file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield (line, body) of every document, lists taken apart."""
+@lru_cache(maxsize=64)  # files of several targets hold the same rules
+def _objects(text: str, file: str) -> tuple[tuple[int, Mapping[str, Any]], ...]:
+    """Return (line, body) of every document, lists taken apart; bodies are to read and not to change."""
+    return tuple(_parsed(text, file))
+
+
+def _parsed(text: str, file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         documents = list(YAML(typ="rt", pure=True).load_all(text))
     except YAMLError as error:
@@ -287,6 +307,8 @@ def _kind_of(body: Mapping[str, Any], where: str) -> str:
         return HPA
     if kind == KEDA and api.startswith("keda.sh/"):
         return KEDA
+    if kind in SERVING and api.startswith(SERVING[kind]):
+        return kind
     return DYNAMO if planner_of(body) else ""
 
 

@@ -9,11 +9,29 @@ from typing import Any
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.controllers import Autoscaler
-from hs_analysis.current.documents import DYNAMO, HPA, AutoscalerManifest, Definitions
+from hs_analysis.current.documents import (
+    AIBRIX,
+    DYNAMO,
+    HPA,
+    KSERVE,
+    KTHENA,
+    OME,
+    OME_POLICY,
+    AutoscalerManifest,
+    Definitions,
+)
 from hs_analysis.current.dynamo import read_planner
 from hs_analysis.current.kubernetes import Reader, left_out, read_hpa, read_scaled_object
 from hs_analysis.current.model import CurrentObject, Known
 from hs_analysis.current.queries import QuantileAnswer
+from hs_analysis.current.serving import (
+    Read,
+    policies_by_name,
+    read_components,
+    read_inference_service,
+    read_kthena,
+    read_pod_autoscaler,
+)
 from hs_analysis.errors import InputError
 from hs_analysis.schema.names import CURRENT
 
@@ -70,8 +88,18 @@ def translate(
     """
     found: list[CurrentObject] = []
     reader = Reader(known, catalogue, definitions or Definitions())
+    together, policies = None, policies_by_name([one.body for one, _ in manifests if one.kind == OME_POLICY])
     for manifest, given in manifests:
-        found += _objects(manifest, given, known, reader)
+        if manifest.kind == KTHENA:
+            reads, together = read_kthena(manifest.body, known, reader, manifest.where)
+            found += _of_roles(manifest, reads)
+        elif manifest.kind == KSERVE:
+            found += _of_roles(manifest, read_inference_service(manifest.body, known, reader, manifest.where))
+        elif manifest.kind == OME:
+            reads = read_components(manifest.body, policies, known, reader, manifest.where)
+            found += _of_roles(manifest, reads)
+        elif manifest.kind != OME_POLICY:
+            found += _objects(manifest, given, known, reader)
     pools: dict[str, Any] = {}
     for one in found:
         other = next((o for o in found if o.role == one.role and o is not one), None)
@@ -87,7 +115,7 @@ def translate(
     ]
     covered = {one.role for one in found}
     notes += [f"no object scales {role}: it keeps its count" for role in known.pools if role not in covered]
-    scaler = Autoscaler(CURRENT, pools) if pools else None
+    scaler = Autoscaler(CURRENT, pools, together) if pools else None
     return CurrentAutoscaler(scaler, tuple(found), tuple(notes), reader.answers)
 
 
@@ -108,10 +136,21 @@ def _objects(manifest: AutoscalerManifest, given: str, known: Known, reader: Rea
         raise InputError(
             f"{name} scales {role}, but the service has {' and '.join(known.pools)}", where=where, hint=_HINT
         )
+    if manifest.kind == AIBRIX:
+        return _of_roles(manifest, [read_pod_autoscaler(body, role, reader, where)])
     read = read_hpa if manifest.kind == HPA else read_scaled_object
     parameters, metrics, notes = read(body, role, reader, where)
     unread = left_out(body, manifest.kind == HPA, len(metrics))
     return [CurrentObject(manifest.kind, name, where, role, parameters, metrics, notes, unread=unread)]
+
+
+def _of_roles(manifest: AutoscalerManifest, reads: Sequence[Read]) -> list[CurrentObject]:
+    """Return an object of each role that one object scales."""
+    name = str((manifest.body.get("metadata") or {}).get("name") or "without name")
+    return [
+        CurrentObject(manifest.kind, f"{name} ({role})", manifest.where, role, parameters, metrics, notes)
+        for role, parameters, metrics, notes in reads
+    ]
 
 
 def role_of(body: Mapping[str, Any], pools: Sequence[str]) -> str | None:
@@ -120,6 +159,7 @@ def role_of(body: Mapping[str, Any], pools: Sequence[str]) -> str | None:
         return pools[0]
     metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
     places = (
+        (spec.get("subTargetSelector") or {}).get("roleName"),
         (spec.get("scaleTargetRef") or {}).get("name"),
         metadata.get("name"),
         metadata.get("labels"),

@@ -119,8 +119,9 @@ def parameters(policy: Policy, pool: PoolSizing) -> Kpa:
         rate_in = 1.0
     share = policy.step.max_out_fraction
     bounds = policy.bounds[pool.role]
+    metric = pool.hpa.metrics[0]
     return Kpa(
-        pool.hpa.metrics[0].signal,
+        metric.signal,
         pool.threshold,
         stable_window_s=OBSERVED_S,
         panic_window_s=OBSERVED_S,
@@ -130,6 +131,8 @@ def parameters(policy: Policy, pool: PoolSizing) -> Kpa:
         down_cooldown_s=down.stabilization_s,
         min_replicas=max(1, bounds.min),
         max_replicas=max(1, bounds.max),
+        averaging_s=metric.averaging_s,
+        others=metric.others,
     )
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.errors import HsError
-from hs_analysis.export import ExportOptions, NamesOfCluster, export, expression, names_of
+from hs_analysis.export import ExportOptions, Measured, NamesOfCluster, export, expression, names_of
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import catalogue_of
 from hs_analysis.pipeline.records import to_plain
@@ -25,17 +25,19 @@ from hs_analysis.policy import Policy, dump, load
 from hs_analysis.policy.build import work_target
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.rounding import rounded
+from hs_analysis.policy.waiting import tokens_per_request
 from hs_analysis.promql.forms import NAME
 from hs_analysis.replay.signals import fit_quantile, fit_signals, quantile_of, work_signal
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.constants import SHORTEST_S
+from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.frames import label_map
-from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT
-from hs_analysis.schema.results import Derived, PolicyReplay, ReplayResult
+from hs_analysis.schema.names import BURST, CONTROLLER_TITLES, CURRENT, FAULTS, TARGET_TITLES
+from hs_analysis.schema.results import Derived, Estimate, PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Document, Settings
 
 if TYPE_CHECKING:
-    from hs_analysis.current import CurrentAutoscaler, Stored, Withheld
+    from hs_analysis.current import CurrentAutoscaler, Known, Stored, Withheld
 
 CURRENT_FILE = "data/replay/current.json"
 
@@ -68,6 +70,7 @@ def deployed(
     settings: Settings,
     series: pl.DataFrame,
     interval_s: float = 15.0,
+    known: Known | None = None,
 ) -> Deployed:
     """Write a policy for its controller, read the files back, and return what was read.
 
@@ -81,6 +84,8 @@ def deployed(
         Series of all services (``SERIES``): what queries pick from.
     interval_s
         Scrape interval of the service [s].
+    known
+        `known_service` of the rest, where it is there already.
     """
     policy = rounded(policy)
     own = control_of(policy)
@@ -96,7 +101,7 @@ def deployed(
         return Deployed(own, "it keeps no timetable")
     wanted = policy.sized_roles if policy.mode == "metric" else tuple(pools)
     try:
-        found = current_autoscaler(texts, frame, derived, settings, series)
+        found = current_autoscaler(texts, frame, derived, settings, series, known)
     except HsError as error:
         return Deployed(own, str(error))
     if found.scaler is None or set(found.scaler.pools) != set(wanted):
@@ -142,38 +147,166 @@ def cluster_names(
     return names_of(service, pools, settings.cluster, settings.server_address, todays, series, alone=alone)
 
 
-def selected_for(policy: Policy, headline: str, replay: ReplayResult) -> dict[str, str]:
+def deployed_as(
+    target: str,
+    policy: Policy,
+    frame: ServiceFrame,
+    derived: Derived,
+    settings: Settings,
+    series: pl.DataFrame,
+    interval_s: float = 15.0,
+    known: Known | None = None,
+) -> Deployed:
+    """Write a policy as the files of any target, read them back, and return what was read.
+
+    Parameters are those of `deployed`. Where the files can't be read back, or nothing is written in them, the
+    policy's own control is returned with the reason.
+    """
+    if target in CONTROLLER_TITLES:
+        as_theirs = replace(policy, controller=target)  # type: ignore[arg-type]
+        return deployed(as_theirs, frame, derived, settings, series, interval_s, known)
+    policy = rounded(policy)
+    own = control_of(policy)
+    options = ExportOptions(
+        scrape_interval_s=interval_s,
+        kubernetes=kubernetes_of(settings),
+        measured=measured_of(derived, frame, settings.slo.quantile),
+    )
+    made = export(policy, target, options)
+    refused = next((loss.text for loss in made.losses if (loss.item, loss.kind) == ("*", "refused")), "")
+    if refused:
+        return Deployed(own, refused)
+    texts = [Document(name, text) for name, text in made.files.items() if name.endswith(".yaml")]
+    try:
+        found = current_autoscaler(texts, frame, derived, settings, series, known)
+    except HsError as error:
+        return Deployed(own, str(error))
+    if found.scaler is None or set(found.scaler.pools) != set(policy.sized_roles):
+        return Deployed(own, "; ".join(dict.fromkeys(found.notes)) or "no object could be written")
+    return Deployed(replace(found.scaler, name=target))
+
+
+def measured_of(derived: Derived, frame: ServiceFrame | None, quantile: float) -> Measured:
+    """Return what a run measured beyond the policy; the ratio's band where its balance drifts."""
+    ratio = derived.pd_ratio
+    band = (ratio.band if ratio.status == "drifting" else ratio.ci) if ratio.value is not None else None
+    work = SERVED["prefill"]
+    capacity = next(
+        (
+            Estimate(one.per_instance, *one.ci)
+            for one in derived.capacity
+            if (one.role, one.gpu_type, one.signal) == ("prefill", None, work)
+            and one.per_instance is not None
+            and one.ci is not None
+        ),
+        None,
+    )
+    usage = (
+        one.target_per_instance
+        for one in derived.thresholds
+        if (one.signal, one.role, one.gpu_type) == ("kv_usage", "decode", None)
+    )
+    return Measured(
+        ratio_band=band,
+        gpus_per_instance=frame.gpus_per_instance if frame else {},
+        prefill_capacity=capacity,
+        prompt_tokens=tokens_per_request(frame, work, "prefill") if frame else None,
+        kv_usage_target=next(usage, None),
+        slo_quantile=quantile,
+    )
+
+
+NOT_REPLAYED_PARTS = {
+    "dynamo": "as if the planner's own model of an engine gave the derived capacity",
+    "rbg": "without the CoordinatedPolicy, whose steps are not public",
+}
+"""Export target → what a replay of its file assumes or leaves out."""
+
+
+def target_replays(replay: ReplayResult, headline: str) -> tuple[TargetReplay, ...]:
+    """Return what the file of each target does on the test window, the selected one first.
+
+    Parameters
+    ----------
+    replay
+        The backtest: the files were replayed in it as they are read back. Files that set up the same control
+        share a row.
+    headline
+        Name of the row of the replay that speaks of the policy as selected; empty without one.
+    """
+    rows = {row.policy: row for row in replay.policies}
+    said = replay.calibration.get("deployed") or {}
+    shares = _under_faults(replay, headline)
+    own = str(said.get("target") or "")
+    found = []
+    for target in sorted(TARGET_TITLES, key=lambda one: one != own):
+        other = (said.get("as_others") or {}).get(target) or {}
+        name = headline if target == own else str(other.get("policy") or "")
+        row, faults = rows.get(name), shares.get(name) or {}
+        why = str(other.get("why_not") or "") or "no part of the history was left to replay it on"
+        found.append(
+            TargetReplay(
+                target=target,
+                policy=name if row else None,
+                instance_hours=row.instance_hours if row else None,
+                gpu_hours=row.gpu_hours if row else None,
+                slo_violation_ratio=row.slo_violation_ratio if row else None,
+                under_faults=faults.get("faults"),
+                under_bursts=faults.get("bursts"),
+                assumes=NOT_REPLAYED_PARTS.get(target, "") if row else "",
+                why_not="" if row else why,
+            )
+        )
+    return tuple(found)
+
+
+def _under_faults(replay: ReplayResult, headline: str) -> dict[str, dict[str, float]]:
+    """Return the mean share of windows over the SLO under the nine faults, and under bursts, by row.
+
+    Of every row where the faults were asked for (``--fault``); else of the headline alone.
+    """
+    by_row: dict[str, dict[str, float]] = {}
+    for one in replay.faults:
+        if one.slo_violation_ratio is not None:
+            by_row.setdefault(one.policy, {})[one.fault] = one.slo_violation_ratio
+    usual = [name for name in FAULTS if name != BURST]
+    found: dict[str, dict[str, float]] = {}
+    for row, shares in by_row.items():
+        if all(name in shares for name in usual):
+            found[row] = {"faults": sum(shares[name] for name in usual) / len(usual)}
+            found[row] |= {"bursts": shares[BURST]} if BURST in shares else {}
+    own = (replay.calibration.get("under_faults") or {}).get("policy")
+    return found or ({headline: own} if own else {})
+
+
+def selected_for(policy: Policy, replays: Sequence[TargetReplay]) -> dict[str, str]:
     """Return for which controller a policy was selected and what its files for another one cost, by target.
 
     Parameters
     ----------
     policy
         The policy as policy.yaml holds it.
-    headline
-        Name of the row of the replay that speaks of the policy as selected; empty without one.
-    replay
-        The backtest: the files of the other controllers were replayed in it as they are read back.
+    replays
+        What the file of each target does, as `target_replays` returns it.
     """
-    rows = {row.policy: row for row in replay.policies}
-    ours = rows.get(headline)
-    others = (replay.calibration.get("deployed") or {}).get("as_others") or {}
+    by_target = {one.target: one for one in replays}
+    ours = by_target[policy.controller]
     found = {}
-    for target, title in CONTROLLER_TITLES.items():
+    start = f"The policy was selected and replayed for {CONTROLLER_TITLES[policy.controller]}"
+    for target, title in TARGET_TITLES.items():
         if target == policy.controller:
             continue
-        said = others.get(target) or {}
-        theirs = rows.get(str(said.get("policy") or ""))
-        start = f"The policy was selected and replayed for {CONTROLLER_TITLES[policy.controller]}"
-        if ours is None or theirs is None:
-            why = said.get("why_not") or "no part of the history was left to replay it on"
-            found[target] = f"{start}. What {title} makes of it is not known: {why}."
+        theirs = by_target[target]
+        if ours.policy is None or theirs.policy is None:
+            why = (theirs.why_not or ours.why_not).rstrip(".")
+            found[target] = f"{start}. This file was not replayed: {why}."
         else:
             found[target] = f"{start}. {_difference(title, ours, theirs)}"
     return found
 
 
-def _difference(title: str, ours: PolicyReplay, theirs: PolicyReplay) -> str:
-    """Return what the file of another controller costs, in a sentence; both were replayed on one window."""
+def _difference(title: str, ours: TargetReplay, theirs: TargetReplay) -> str:
+    """Return what the file of another target costs, in a sentence; both were replayed on one window."""
     in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
     before, after = ((row.gpu_hours if in_gpus else row.instance_hours) or 0.0 for row in (ours, theirs))
     hours = f"{after / before - 1:+.1%} {'GPU-hours' if in_gpus else 'instance-hours'}" if before else ""
@@ -181,7 +314,10 @@ def _difference(title: str, ours: PolicyReplay, theirs: PolicyReplay) -> str:
     broken = "how often it breaks the SLO is not known"
     if now is not None and then is not None:
         broken = f"it breaks the SLO in {then:.2%} of windows against {now:.2%}"
-    return f"This file was replayed as well: {title} needs {hours}, and {broken}."
+    if ours.under_faults is not None and theirs.under_faults is not None:
+        broken += f", under faults in {theirs.under_faults:.2%} against {ours.under_faults:.2%}"
+    assumed = f", {theirs.assumes}" if theirs.assumes else ""
+    return f"This file was replayed as well{assumed}: {title} needs {hours}, and {broken}."
 
 
 def current_autoscaler(
@@ -190,18 +326,30 @@ def current_autoscaler(
     derived: Derived,
     settings: Settings,
     series: pl.DataFrame,
+    known: Known | None = None,
 ) -> CurrentAutoscaler:
     """Return today's autoscaler as its objects set it up, on the series of all services (``SERIES``).
 
     A quantile is read wherever its buckets are; once the frame has it as a column (``with_answers``), only
-    where the replay knows it at other counts.
+    where the replay knows it at other counts. ``known`` is `known_service` of the rest, where it is there
+    already.
     """
-    from hs_analysis.current import Definitions, Known, read_definitions, read_manifests, translate
+    from hs_analysis.current import Definitions, read_definitions, read_manifests, translate
+
+    known = known or known_service(frame, derived, settings, series)
+    manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
+    definitions = sum((read_definitions(file.text, file.name) for file in files), Definitions())
+    return translate(manifests, known, catalogue_of(settings), definitions)
+
+
+def known_service(frame: ServiceFrame, derived: Derived, settings: Settings, series: pl.DataFrame) -> Known:
+    """Return what is known of a service that objects scale: what their queries may read, and its targets."""
+    from hs_analysis.current import Known
 
     targets = {role: work_target(derived, role, settings) for role in frame.pools}
     held = {(info.signal, info.role): info.pool for info in frame.signals}
     modelled = fit_signals(frame)
-    known = Known(
+    return Known(
         tuple(frame.pools),
         {key: adds for key, adds in held.items() if key in modelled},
         {role: target for role, target in targets.items() if target is not None},
@@ -210,9 +358,6 @@ def current_autoscaler(
         frozenset(held) - frozenset(modelled),
         unmodelled_quantiles(frame),
     )
-    manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
-    definitions = sum((read_definitions(file.text, file.name) for file in files), Definitions())
-    return translate(manifests, known, catalogue_of(settings), definitions)
 
 
 def unmodelled_quantiles(frame: ServiceFrame) -> dict[tuple[str, str], str]:

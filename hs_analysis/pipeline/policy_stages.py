@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 import hs_analysis
-from hs_analysis.controllers import HeteroScale
+from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.derive import other_version
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import tables
@@ -22,7 +22,9 @@ from hs_analysis.pipeline.objects import (
     current_autoscaler,
     current_record,
     deployed,
+    deployed_as,
     expressions,
+    known_service,
     read_current,
 )
 from hs_analysis.pipeline.records import from_plain, to_plain
@@ -450,7 +452,7 @@ def _of_selected(
         free = without_limits(settings)
         alike = in_mode(_fitted(work, train, TRAIN, chosen, series, free), train, first, free)
         found[UNLIMITED] = deployed(alike, train, first, free, series).control
-    as_others = _as_others(work, asked, train, series)
+    as_others = _as_others(work, asked, train, series, (name, headline.control))
     said = {"policy": name, "target": chosen.controller, "read_back": not headline.why_not}
     said |= {"why_not": headline.why_not, "differs": list(headline.differs)} | as_others.said
     ratios, rows = ({}, {}) if timed else ratio_rows_of(work, train, by_metrics, chosen)
@@ -491,24 +493,39 @@ def ratio_rows_of(
 
 
 def _as_others(
-    work: Work | ServiceTask, first: Policy, train: ServiceFrame, series: pl.DataFrame
+    work: Work | ServiceTask,
+    first: Policy,
+    train: ServiceFrame,
+    series: pl.DataFrame,
+    headline: tuple[str, Control],
 ) -> _Controls:
-    """Return a policy as the files of the controllers that it was not selected for say it, read back.
+    """Return a policy as the files of the targets that it was not selected for say it, read back.
 
-    A file that can't be read back, or that nothing is written in, has no row but a reason.
+    A file that can't be read back, or that nothing is written in, has no row but a reason. One that sets up
+    what another does, the ``headline`` (its name and control) among them, has the row of that one.
     """
     derived = read_derived(work.run, train.service, TRAIN)
+    service = known_service(train, derived, work.settings, series)
     found: dict[str, Control] = {}
     others: dict[str, dict[str, str]] = {}
     for target, row in TRANSLATED.items():
         if target == first.controller:
             continue
-        policy = replace(first, controller=target)  # type: ignore[arg-type]
-        read = deployed(policy, train, derived, work.settings, series)
-        others[target] = {"policy": "" if read.why_not else row, "why_not": read.why_not}
-        if not read.why_not:
+        read = deployed_as(target, first, train, derived, work.settings, series, known=service)
+        known = dict([headline]) | found
+        same = (name for name, one in known.items() if _sets_up_the_same(one, read.control))
+        name = "" if read.why_not else next(same, row)
+        others[target] = {"policy": name, "why_not": read.why_not}
+        if name == row:
             found[row] = read.control
     return _Controls(found, {"as_others": others})
+
+
+def _sets_up_the_same(one: Control, other: Control) -> bool:
+    """Whether two controls decide alike, whatever they are called."""
+    if isinstance(one, Autoscaler) and isinstance(other, Autoscaler):
+        return replace(one, name="") == replace(other, name="")
+    return False
 
 
 def _fitted(

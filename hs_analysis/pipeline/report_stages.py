@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.export import TARGETS, Export, ExportOptions, Measured, NamesOfCluster, Watched, export
+from hs_analysis.export import TARGETS, Export, ExportOptions, NamesOfCluster, Watched, export
 from hs_analysis.export.kustomize import KUSTOMIZATION, kustomization
 from hs_analysis.export.model import load_documents, warning_of
 from hs_analysis.pipeline import summary, tables
@@ -20,7 +20,13 @@ from hs_analysis.pipeline.edited_policy import ToExport, policies_to_export
 from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, catalogue_of, without_service
 from hs_analysis.pipeline.inputs import is_spooled
 from hs_analysis.pipeline.manifest import Manifest
-from hs_analysis.pipeline.objects import cluster_names, kubernetes_of, selected_for
+from hs_analysis.pipeline.objects import (
+    cluster_names,
+    kubernetes_of,
+    measured_of,
+    selected_for,
+    target_replays,
+)
 from hs_analysis.pipeline.policy_stages import (
     NOTES_FILE,
     POLICY_FILE,
@@ -47,11 +53,10 @@ from hs_analysis.pipeline.study_stages import (
 from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.pipeline.watched import watched
 from hs_analysis.policy import Policy, dump, load_all
-from hs_analysis.policy.waiting import tokens_per_request
 from hs_analysis.report.apply import APPLY_FILE, ExportedFile, Section, guide, markdown
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.decision import ApplyGuide
-from hs_analysis.schema.results import Derived, Estimate, ReplayResult
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.exported import ApplyGuide
+from hs_analysis.schema.results import Derived, ReplayResult
 from hs_analysis.schema.settings import Settings
 
 EXPORTS_FILE = "exports/index.json"
@@ -69,7 +74,7 @@ def _policies(folder: Path) -> tuple[tuple[Policy, ...], str]:
 
 
 def export_policies(work: Work) -> Outcome:
-    """Write every policy as the objects of every target, and an index of what they could not express."""
+    """Write every policy as the objects of every target, how to apply them, and what they do not express."""
     policies, sha256 = _policies(work.run)
     series = tables.read(work.run, "series")
     frames = {frame.service: frame for frame in read_frames(work.run)}
@@ -77,43 +82,29 @@ def export_policies(work: Work) -> Outcome:
     folders: dict[str, dict[str, str]] = {target: {} for target in TARGETS}
     unwanted: dict[str, str] = {}
     for one in policies_to_export(policies, sha256, work.settings.edited):
-        decision = to_plain(read_decision(work.run, one.policy.service))
-        names = cluster_names(one.policy.service, frames, work.settings, series)
-        options = _options(work, one, names, frames.get(one.policy.service), series)
+        policy = one.policy
+        decision = to_plain(read_decision(work.run, policy.service))
+        replays = target_replays(read_replay(work.run, policy.service), headline_of(work.run, policy))
+        names = cluster_names(policy.service, frames, work.settings, series)
+        told = {} if one.stamp else selected_for(policy, replays)
+        options = _options(work, one, names, frames.get(policy.service), series)
+        options = replace(options, selected_for=told, advised_against=decision["why"])
         guides: dict[str, ApplyGuide] = {}
         shared: dict[str, str] = {}
         for target in TARGETS:
-            made = export(one.policy, target, options)
+            made = export(policy, target, options)
             shared = shared or made.files  # the rules, which come with every target
-            said = options.selected_for.get(target, "") if one.policy.mode != "hold" else ""
-            guides[target] = _guide(decision, made, shared)
             folders[target] |= made.files
-            if not one.policy.recommended:
+            if not policy.recommended:
                 unwanted |= dict.fromkeys(made.files, warning_of(options))
-            index.append(
-                {
-                    "service": one.policy.service,
-                    "target": target,
-                    "selected_for": one.policy.controller,
-                    "note": one.stamp or said,
-                    "edited": list(one.changes),
-                    "doubts": list(one.doubts),
-                    "files": _written(work.out, target, made),
-                    "losses": [vars(loss) for loss in made.losses],
-                    "names": [vars(name) for name in names.found],
-                    "to_fill": [vars(blank) | {"places": list(blank.places)} for blank in made.to_fill],
-                    "apply": to_plain(guides[target]),
-                }
-            )
-        own = guides.pop(one.policy.controller)
-        sections.append(Section(one.policy.service, decision, own, guides))
-    for target, files in folders.items():
-        if base := kustomization(target, files, unwanted):
-            place = work.out / f"exports/{target}/{KUSTOMIZATION}"
-            place.write_text(base, encoding="utf-8", newline="\n")
+            guides[target] = _guide(decision, made, shared)
+            index.append(_entry(one, made, names, told, guides[target]))
+        own = guides.pop(policy.controller)
+        replayed = [] if one.stamp else to_plain(replays)
+        sections.append(Section(policy.service, decision, own, guides, replayed))
+    _write_folders(work.out, folders, unwanted)
     if policies:
-        text = markdown(sections, _made_from(policies[0]))
-        (work.out / APPLY_FILE).write_text(text, encoding="utf-8", newline="\n")
+        _write_text(work.out / APPLY_FILE, markdown(sections, _made_from(policies[0])))
     tables.write_json(work.out, EXPORTS_FILE, index)
     return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
 
@@ -123,9 +114,6 @@ def _options(
 ) -> ExportOptions:
     """Return what the policy of one service does not know: names, version, what was measured and replayed."""
     service = one.policy.service
-    told: Mapping[str, str] = {}
-    if not one.stamp:
-        told = selected_for(one.policy, headline_of(work.run, one.policy), read_replay(work.run, service))
     interval = series.filter(pl.col("service") == service)["interval_s"].median()
     return ExportOptions(
         namespace=names.namespace,
@@ -139,23 +127,44 @@ def _options(
         kubernetes=kubernetes_of(work.settings),
         policy_sha256=one.sha256,
         notes=tuple(tables.read_json(work.run, NOTES_FILE).get(service, ())),
-        selected_for=told,
-        advised_against=read_decision(work.run, service).why,
-        measured=_measured(read_derived(work.run, service), frame, work.settings.slo.quantile),
+        measured=measured_of(read_derived(work.run, service), frame, work.settings.slo.quantile),
         watched=_watched(frame, series, work.settings),
         runbook_url=work.settings.runbook_url,
         edited=one.stamp,
     )
 
 
-def _written(folder: Path, target: str, made: Export) -> list[str]:
-    """Write the files of a target and return their paths below the run folder."""
-    paths = [f"exports/{target}/{name}" for name in made.files]
-    for path, text in zip(paths, made.files.values(), strict=True):
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8", newline="\n")
-    return paths
+def _entry(
+    one: ToExport, made: Export, names: NamesOfCluster, told: Mapping[str, str], how: ApplyGuide
+) -> dict[str, Any]:
+    """Return what the index says of one target of a policy."""
+    said = told.get(made.target, "") if one.policy.mode != "hold" else ""
+    return {
+        "service": one.policy.service,
+        "target": made.target,
+        "selected_for": one.policy.controller,
+        "note": one.stamp or said,
+        "edited": list(one.changes),
+        "doubts": list(one.doubts),
+        "files": [f"exports/{made.target}/{name}" for name in made.files],
+        "losses": [vars(loss) for loss in made.losses],
+        "names": [vars(name) for name in names.found],
+        "to_fill": [vars(blank) | {"places": list(blank.places)} for blank in made.to_fill],
+        "apply": to_plain(how),
+    }
+
+
+def _write_folders(out: Path, folders: Mapping[str, Mapping[str, str]], unwanted: Mapping[str, str]) -> None:
+    """Write the files of every target and its base; ``unwanted`` are those of policies not recommended."""
+    for target, files in folders.items():
+        base = kustomization(target, files, unwanted)
+        for name, text in {**files, **({KUSTOMIZATION: base} if base else {})}.items():
+            _write_text(out / "exports" / target / name, text)
+
+
+def _write_text(place: Path, text: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _made_from(policy: Policy) -> str:
@@ -172,36 +181,6 @@ def _guide(decision: Mapping[str, Any], made: Export, shared: Mapping[str, str])
         if path.endswith(".yaml")
     ]
     return guide(decision, made.target, files, [blank.sentence() for blank in made.to_fill])
-
-
-def _measured(derived: Derived, frame: ServiceFrame | None, quantile: float) -> Measured:
-    """Return what the run measured beyond the policy; the ratio's band where its balance drifts."""
-    ratio = derived.pd_ratio
-    band = (ratio.band if ratio.status == "drifting" else ratio.ci) if ratio.value is not None else None
-    work = SERVED["prefill"]
-    capacity = next(
-        (
-            Estimate(one.per_instance, *one.ci)
-            for one in derived.capacity
-            if (one.role, one.gpu_type, one.signal) == ("prefill", None, work)
-            and one.per_instance is not None
-            and one.ci is not None
-        ),
-        None,
-    )
-    usage = (
-        one.target_per_instance
-        for one in derived.thresholds
-        if (one.signal, one.role, one.gpu_type) == ("kv_usage", "decode", None)
-    )
-    return Measured(
-        ratio_band=band,
-        gpus_per_instance=frame.gpus_per_instance if frame else {},
-        prefill_capacity=capacity,
-        prompt_tokens=tokens_per_request(frame, work, "prefill") if frame else None,
-        kv_usage_target=next(usage, None),
-        slo_quantile=quantile,
-    )
 
 
 def _watched(frame: ServiceFrame | None, series: pl.DataFrame, settings: Settings) -> Watched:
@@ -335,6 +314,9 @@ def _summary(work: Work) -> dict[str, Any]:
     for entry in read_entries(work.run):
         name = entry["service"]
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
+        policy = next((one for one in policies if one.service == name), None)
+        if policy is not None and replay.calibration.get("deployed", {}).get("policy"):
+            replay = replace(replay, targets=target_replays(replay, headline_of(work.run, policy)))
         services.append(_service(work.run, entry, derived, replay))
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
         chosen = chosen_policy(work.run, name)

@@ -126,7 +126,8 @@ def replay_section(replay: ReplayResult) -> dict[str, Any]:
     plain = to_plain(replay)
     if all(row.cost is None for row in replay.policies):
         plain["policies"] = [{k: v for k, v in row.items() if k != "cost"} for row in plain["policies"]]
-    return {"replay": {k: v for k, v in plain.items() if v or k not in ("current", "faults", "placement")}}
+    asked = ("current", "faults", "placement", "targets")
+    return {"replay": {key: value for key, value in plain.items() if value or key not in asked}}
 
 
 def drivers_section(tried: Sequence[SignalDriver]) -> dict[str, Any]:

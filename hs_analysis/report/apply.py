@@ -14,8 +14,8 @@ from typing import Any
 
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.decision_words import LOADS, scale_in_line, target_name
-from hs_analysis.report.wording import fixed, is_number, service_name
-from hs_analysis.schema.decision import ApplyAlert, ApplyGuide, ApplyStep
+from hs_analysis.report.wording import fixed, is_number, number, percent, service_name
+from hs_analysis.schema.exported import ApplyAlert, ApplyGuide, ApplyStep
 from hs_analysis.schema.names import NOT_RECOMMENDED
 
 APPLY_FILE = "exports/APPLY.md"
@@ -306,12 +306,15 @@ class Section:
         How the files of the decision's target are put in place.
     others
         Other target → its guide.
+    replays
+        What the file of each target does in the backtest, as ``replay.targets`` of summary.json has it.
     """
 
     service: str
     decision: Mapping[str, Any]
     guide: ApplyGuide
     others: Mapping[str, ApplyGuide]
+    replays: Sequence[Mapping[str, Any]] = ()
 
 
 def markdown(sections: Sequence[Section], made: str) -> str:
@@ -382,13 +385,24 @@ def _parts(one: Section) -> Iterator[list[str]]:
     if found.scale_in:
         yield ["### Requests that a scale-in cuts", "", found.scale_in, ""]
     yield ["### When an assumption breaks", "", *_table(("assumption", "alert rule"), _alert_rows(found)), ""]
+    figures = {str(row.get("target")): row for row in one.replays}
     rows = [
-        (f"`{target}`", f"`{command}`" if (command := _first(other)) else "read its files")
+        (
+            f"`{target}`",
+            f"`{command}`" if (command := _first(other)) else "read its files",
+            *_cost(figures, target),
+        )
         for target, other in one.others.items()
         if other.steps
     ]
     if rows:
-        yield ["### Other targets", "", *_table(("target", "see what would change"), rows), ""]
+        heads = ("target", "see what would change", "instance-hours", "windows over the SLO")
+        yield ["### Other targets", "", *_table(heads, rows), ""]
+
+
+def _cost(figures: Mapping[str, Mapping[str, Any]], target: str) -> tuple[str, str]:
+    row = figures.get(target) or {}
+    return number(row.get("instance_hours")), percent(row.get("slo_violation_ratio"))
 
 
 def _first(found: ApplyGuide) -> str:
@@ -404,12 +418,12 @@ def _alert_rows(found: ApplyGuide) -> list[tuple[str, str]]:
 
 
 def _numbered(steps: Sequence[ApplyStep]) -> Iterator[str]:
-    for number, step in enumerate(steps, 1):
-        yield f"{number}. {step.why}"
+    for place, step in enumerate(steps, 1):
+        yield f"{place}. {step.why}"
         if step.command:
             yield from ("", "   ```sh", f"   {step.command}", "   ```", "")
 
 
-def _table(heads: tuple[str, str], rows: Iterable[tuple[str, str]]) -> list[str]:
-    lines = [f"| {' | '.join(heads)} |", "|---|---|"]
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     return [*lines, *(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows)]

@@ -24,7 +24,7 @@ from hs_analysis.report.wording import (
     signal_label,
     unit_of,
 )
-from hs_analysis.schema.names import AUTOSCALERS
+from hs_analysis.schema.names import AUTOSCALERS, TARGET_TITLES
 
 
 def replay_path(name: str, entry: Mapping[str, Any]) -> str:
@@ -106,6 +106,25 @@ def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
         "unserved tokens",
     ]
     return table("Further figures on the test window", heads, rows)
+
+
+def targets(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the file of each export target does on the test window, written and read back."""
+    rows = []
+    for entry in records(mapping(service.get("replay")).get("targets")):
+        title = TARGET_TITLES.get(str(entry.get("target")), str(entry.get("target")))
+        why, assumed = str(entry.get("why_not") or ""), str(entry.get("assumes") or "")
+        cells = [
+            text_cell(title, note=f"not replayed: {why}" if why else assumed),
+            hours_cell(entry.get("instance_hours")),
+            hours_cell(entry.get("gpu_hours")),
+            number_cell(entry.get("slo_violation_ratio"), "ratio"),
+            number_cell(entry.get("under_faults"), "ratio"),
+            number_cell(entry.get("under_bursts"), "ratio"),
+        ]
+        rows.append({"id": "", "cells": cells})
+    heads = ["file for", "instance-hours", "GPU-hours", "windows over limit", "under faults", "under bursts"]
+    return table("The exported file of each target on the test window, read back", heads, rows)
 
 
 def _entries(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:

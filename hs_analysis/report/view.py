@@ -215,6 +215,7 @@ def _service(
         "ratio": ratio,
         "replay": replayed | _replay_words(service, choice),
         "further": {} if crowded else replay_tables.further(service, choice),
+        "targets": {} if crowded else replay_tables.targets(service),
         "beside": beside(service),
         "drivers": tried | {"finding": finding(drivers), "dips": load_dips(drivers)},
         "selection": candidates,

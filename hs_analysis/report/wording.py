@@ -16,6 +16,7 @@ from hs_analysis.schema.names import (
     RATIO_BY_HOUR,
     RATIO_BY_MIX,
     RATIO_FIXED,
+    TARGET_TITLES,
     TRANSLATED,
     UNLIMITED,
 )
@@ -114,8 +115,11 @@ _ROWS = {
     RATIO_FIXED: "P/D ratio fixed",
     RATIO_BY_HOUR: "P/D ratio by hour",
     RATIO_BY_MIX: "P/D ratio by observed mix",
-    TRANSLATED["keda"]: "the policy as KEDA file",
-    TRANSLATED["hpa"]: "the policy as HPA file",
+    **{
+        row: f"the policy as {TARGET_TITLES[target]} file"
+        for target, row in TRANSLATED.items()
+        if row != NEUTRAL
+    },
 }
 
 

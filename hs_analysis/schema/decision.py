@@ -172,33 +172,3 @@ class PolicyDecision:
         tuple[str, ...], Field("what a test says of the P/D ratio, and what it costs, as sentences")
     ] = ()
     scale_in: Annotated[ScaleIn | None, Field("what scale-in costs", absent="no policy was replayed")] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApplyStep:
-    """One thing to do."""
-
-    command: Annotated[str, Field("what to type in the run folder; empty where nothing is typed")]
-    why: Annotated[str, Field("one sentence")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApplyAlert:
-    """What the policy assumes, and what says that it broke."""
-
-    assumption: Annotated[str, Field("sentence")]
-    alerts: Annotated[tuple[str, ...], Field("alert rules of the exported rules file that watch it")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApplyGuide:
-    """How the files of the decision's target are put in place: APPLY.md, in parts."""
-
-    target: Annotated[str, Field("export target")]
-    not_filled: Annotated[tuple[str, ...], Field("what a file needs and the dump does not tell")]
-    check: Annotated[tuple[ApplyStep, ...], Field("what to check first")]
-    steps: Annotated[tuple[ApplyStep, ...], Field("what to do, in order; empty where no object is written")]
-    watch: Annotated[tuple[ApplyStep, ...], Field("how to see that it works")]
-    back: Annotated[tuple[ApplyStep, ...], Field("how to go back")]
-    alerts: Annotated[tuple[ApplyAlert, ...], Field("which alert fires when an assumption breaks")]
-    scale_in: Annotated[str, Field("requests that a scale-in cuts, as a sentence; empty where unknown")]

@@ -44,6 +44,18 @@ NOT_RECOMMENDED = "WARNING: applying this is not recommended"
 CONTROLLER_TITLES = {"keda": "KEDA", "hpa": "HPA", "heteroscale": "HeteroScale's own rule"}
 """Controller that a policy can be selected for → its name in a sentence."""
 
+TARGET_TITLES = {
+    **CONTROLLER_TITLES,
+    "kthena": "Kthena",
+    "kserve": "KServe",
+    "aibrix": "AIBrix",
+    "dynamo": "Dynamo's planner",
+    "llmd": "llm-d",
+    "rbg": "RBG",
+    "ome": "OME",
+}
+"""Export target with an object of its own → its name in a sentence."""
+
 BURST = "burst"
 
 FAULTS = {
@@ -77,7 +89,10 @@ RATIO_ROWS = {
 PERIODIC = "periodic"
 """Row of the policy that was asked for as a timetable (``--mode periodic``): it is the headline then."""
 
-TRANSLATED = {"keda": "as_keda", "hpa": "as_hpa", "heteroscale": NEUTRAL}
+TRANSLATED = {
+    **{target: f"as_{target}" for target in TARGET_TITLES if target != "heteroscale"},
+    "heteroscale": NEUTRAL,
+}
 """Export target → row of a replay that runs its file of a policy that was selected for another controller."""
 
 AUTOSCALERS = {
@@ -94,8 +109,11 @@ AUTOSCALERS = {
 VARIANTS = {
     IN_SAMPLE: "the selected policy as the exports hold it, fitted on the whole window: it has seen the test "
     "window",
-    TRANSLATED["keda"]: "the selected policy as its KEDA file says it, read back",
-    TRANSLATED["hpa"]: "the selected policy as its HPA file says it, read back",
+    **{
+        row: f"the selected policy as its {TARGET_TITLES[target]} file says it, read back"
+        for target, row in TRANSLATED.items()
+        if row != NEUTRAL
+    },
     NEUTRAL: "HeteroScale's own rule with the numbers of the selected policy: the difference is what the "
     "target of the export can't say",
     UNLIMITED: "the selected policy without the limits of [bounds]: the difference is what they cost",

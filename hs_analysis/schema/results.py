@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hs_analysis.schema.declare import Field
+from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.names import POOL_ROLES
 
 if TYPE_CHECKING:
@@ -791,9 +792,8 @@ class ReplayResult:
         dict[str, Any],
         Field("today's autoscaler and what to change in it", absent="its objects were not given"),
     ] = field(default_factory=dict)
-    faults: Annotated[
-        tuple[FaultReplay, ...], Field("policy by fault", absent="faults were not asked for")
-    ] = ()
+    faults: Annotated[tuple[FaultReplay, ...], Field("policy by fault", absent="none was asked for")] = ()
     placement: Annotated[
         tuple[PlacementOutcome, ...], Field("policies on a topology", absent="no topology was given")
     ] = ()
+    targets: Annotated[tuple[TargetReplay, ...], Field("file of each target", absent="none replayed")] = ()

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from hs_analysis.schema import results as found
-from hs_analysis.schema.decision import ApplyGuide, PolicyDecision
+from hs_analysis.schema.decision import PolicyDecision
 from hs_analysis.schema.declare import Field, declared
+from hs_analysis.schema.exported import ApplyGuide
 from hs_analysis.schema.json_schema import Json, Shapes, whole_schema
 from hs_analysis.schema.settings import Event, Excluded, HistoryKind, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult

@@ -76,9 +76,9 @@ def test_faults_are_replayed_on_unseen_data(monkeypatch: pytest.MonkeyPatch) -> 
         (name, "metric_gap"),
         ("in_sample", "none"),
     ]
-    assert list(dict.fromkeys(row["policy"] for row in rows))[:4] == [
-        name, "in_sample", "heteroscale", "recorded"
-    ]  # fmt: skip
+    names = list(dict.fromkeys(row["policy"] for row in rows))
+    assert names[:2] == [name, "in_sample"]
+    assert names.index("heteroscale") < names.index("recorded")
     assert rows[1]["text"] == "no metric can be read for an hour"
     assert rows[1]["lowest_decode"] >= 1
     assert {"lowest_prefill", "lowest_ready_prefill", "recovery_s", "unserved_tokens"} <= set(rows[0])

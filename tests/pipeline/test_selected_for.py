@@ -11,8 +11,8 @@ from export.scenes import full_policy
 from replay.services import policy_replay
 
 from hs_analysis.export import NOT_RECOMMENDED, TARGETS, ExportOptions, export
-from hs_analysis.pipeline.objects import selected_for
-from hs_analysis.schema.names import CONTROLLER_TITLES, TRANSLATED
+from hs_analysis.pipeline.objects import selected_for, target_replays
+from hs_analysis.schema.names import TARGET_TITLES, TRANSLATED
 from hs_analysis.schema.results import ReplayResult
 
 POLICY = replace(full_policy(), controller="keda")
@@ -22,7 +22,13 @@ CALM = {"instance_hours": 100.0, "gpu_hours": None, "slo_violation_ratio": 0.001
 def backtest(others: dict[str, dict[str, str]], **rows: dict[str, Any]) -> ReplayResult:
     """Return a backtest of the policy, and of the rows named."""
     found = [policy_replay(name, **figures) for name, figures in {"ours": CALM, **rows}.items()]
-    return ReplayResult(None, None, {"deployed": {"as_others": others}}, tuple(found))
+    said = {"target": "keda", "policy": "ours", "as_others": others}
+    return ReplayResult(None, None, {"deployed": said}, tuple(found))
+
+
+def said_of(replay: ReplayResult, headline: str = "ours") -> dict[str, str]:
+    """Return what is said of the files of each target."""
+    return selected_for(POLICY, target_replays(replay, headline))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +42,7 @@ def backtest(others: dict[str, dict[str, str]], **rows: dict[str, Any]) -> Repla
 def test_the_file_of_another_controller_says_what_it_costs(figures: dict[str, Any], want: str) -> None:
     """Hours and windows over the limit of the file as read back, beside those of the selected one."""
     theirs = {**CALM, "instance_hours": 103.0, "slo_violation_ratio": 0.0025} | figures
-    said = selected_for(POLICY, "ours", backtest({"hpa": {"policy": "as_hpa", "why_not": ""}}, as_hpa=theirs))
+    said = said_of(backtest({"hpa": {"policy": "as_hpa", "why_not": ""}}, as_hpa=theirs))
     assert said["hpa"].startswith("The policy was selected and replayed for KEDA. ")
     assert want in said["hpa"]
     assert "keda" not in said
@@ -46,7 +52,7 @@ def test_hours_are_those_of_gpus_where_both_are_known() -> None:
     """A pool's GPUs weigh what they cost."""
     ours, theirs = (CALM | {"gpu_hours": hours} for hours in (800.0, 880.0))
     found = backtest({"hpa": {"policy": "as_hpa", "why_not": ""}}, ours=ours, as_hpa=theirs)
-    assert "HPA needs +10.0% GPU-hours" in selected_for(POLICY, "ours", found)["hpa"]
+    assert "HPA needs +10.0% GPU-hours" in said_of(found)["hpa"]
 
 
 @pytest.mark.parametrize(
@@ -58,8 +64,8 @@ def test_hours_are_those_of_gpus_where_both_are_known() -> None:
 )
 def test_a_file_that_was_not_replayed_says_why(headline: str, others: dict[str, Any], why: str) -> None:
     """It could not be read back, or nothing was left to replay it on."""
-    said = selected_for(POLICY, headline, backtest(others))["hpa"]
-    assert "What HPA makes of it is not known: " in said
+    said = said_of(backtest(others), headline)["hpa"]
+    assert "This file was not replayed: " in said
     assert why in said
 
 
@@ -78,5 +84,5 @@ def test_it_is_the_first_line_of_every_file_and_of_the_losses(target: str) -> No
 
 
 def test_every_controller_has_a_row_for_its_file() -> None:
-    """What can be selected for can be replayed as another's file."""
-    assert set(TRANSLATED) == set(CONTROLLER_TITLES) <= set(TARGETS)
+    """Every target with an object of its own can be replayed as another's file."""
+    assert set(TRANSLATED) == set(TARGET_TITLES) == set(TARGETS) - {"rules"}

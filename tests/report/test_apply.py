@@ -16,7 +16,7 @@ from hs_analysis.report.answer import answer_of
 from hs_analysis.report.apply import ExportedFile, Section, guide, markdown, next_command
 from hs_analysis.report.choice import choose
 from hs_analysis.report.first_screen import first_screen
-from hs_analysis.schema.decision import ApplyGuide
+from hs_analysis.schema.exported import ApplyGuide
 from hs_analysis.schema.results import Estimate
 
 POOLS = [

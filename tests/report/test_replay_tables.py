@@ -13,7 +13,7 @@ from report.sample_tables import START
 from hs_analysis.report.cells import Anchors, Cell
 from hs_analysis.report.choice import Choice, choose
 from hs_analysis.report.decisions import decisions, dots
-from hs_analysis.report.replay_tables import drivers, further, replay
+from hs_analysis.report.replay_tables import drivers, further, replay, targets
 from hs_analysis.report.replay_words import notes
 
 MINE = Choice(selected={"policy": "mine"})
@@ -189,3 +189,20 @@ def test_both_fits_stand_side_by_side() -> None:
     )
     service["replay"]["calibration"]["pd_ratio"]["first_part"] = None
     assert not any("P/D ratio" in note for note in notes(service["replay"]))
+
+
+def test_the_file_of_each_target_has_its_figures_or_why_not() -> None:
+    """Hours, windows over the limit and faults; what was not replayed says why next to its name."""
+    rows = [
+        {"target": "keda", "instance_hours": 345.6, "slo_violation_ratio": 0.01, "under_faults": 0.02},
+        {"target": "llmd", "why_not": "it holds no llm_d_epp_inflight_tokens"},
+        {"target": "rbg", "instance_hours": 345.6, "assumes": "without the CoordinatedPolicy"},
+    ]
+    found = targets({"replay": {"targets": rows}})["rows"]
+    said = [(row["cells"][0]["text"], row["cells"][0].get("note", "")) for row in found]
+    assert said == [
+        ("KEDA", ""),
+        ("llm-d", "not replayed: it holds no llm_d_epp_inflight_tokens"),
+        ("RBG", "without the CoordinatedPolicy"),
+    ]
+    assert [found[0]["cells"][at]["text"] for at in (1, 3, 4)] == ["346", "1.0", "2.0"]

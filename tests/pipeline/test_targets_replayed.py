@@ -1,0 +1,148 @@
+"""The file of every export target, read back: the counts it sets, what it costs, why it is not replayed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from pipeline.test_objects import FRAME, PAIR, QUEUE_QUERY, SERIES, WAITING_FRAME, WAITING_SERIES, policy_for
+from pipeline.test_selected_for import POLICY, backtest, said_of
+from replay.services import SETTINGS, derived
+
+from hs_analysis.controllers import Autoscaler
+from hs_analysis.controllers.dynamo import DynamoThroughput
+from hs_analysis.current.dynamo import NO_LIMIT
+from hs_analysis.export import aibrix, kthena, kubernetes
+from hs_analysis.pipeline.objects import Deployed, deployed_as, target_replays
+from hs_analysis.policy import Policy
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.model import Guard, PeriodicEntry, Ratio
+from hs_analysis.policy.rounding import rounded
+from hs_analysis.policy.waiting import QUEUE, with_waiting
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.simulate import simulate_all
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.names import FAULTS, TARGET_TITLES, TRANSLATED
+from hs_analysis.schema.results import FaultReplay
+
+BAND = Ratio(2, 1, 2.0, 1.5, 2.5, 0.5, "ok")
+GUARDS = (Guard("ttft", "prefill", 1.0, "", ()), Guard("tbt", "decode", 0.05, "", ()))
+
+
+def policy(*, waits: bool) -> Policy:
+    """Return a policy with a signal a pool, a band of the ratio and limits of both latencies."""
+    made = replace(policy_for("keda"), pd_ratio=BAND, guards=GUARDS)
+    return with_waiting(made, WAITING_FRAME, {(QUEUE, "prefill"): QUEUE_QUERY}) if waits else made
+
+
+def written(target: str, made: Policy) -> Autoscaler:
+    """Return the controller that a target's exporter writes, without its files."""
+    made = rounded(made)
+    pools, _ = kubernetes.sizings(made, "hpa")
+    if target == "kthena":
+        return kthena.parameters(made, pools, (1.5, 2.5))
+    if target == "aibrix":
+        return Autoscaler(target, {pool.role: aibrix.parameters(made, pool) for pool in pools})
+    if target == "dynamo":
+        work = {t.role: t for t in derived().thresholds if (t.signal, t.role) in PAIR}
+        roles = {
+            role: DynamoThroughput(
+                one.signal, one.target_per_instance or 0.0, 180.0, max(1, made.bounds[role].min), NO_LIMIT
+            )
+            for role, one in work.items()
+        }
+        return Autoscaler(target, roles)
+    own = control_of(made)
+    assert isinstance(own, Autoscaler)
+    if target == "ome":
+        return replace(own, pools={role: replace(one, fallback=None) for role, one in own.pools.items()})
+    return own
+
+
+def read_back(target: str, made: Policy, frame: ServiceFrame = FRAME, series: Any = SERIES) -> Deployed:
+    """Return what the files of a target set up."""
+    return deployed_as(target, made, frame, derived(), SETTINGS, series)
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["work", "work and waiting"])
+@pytest.mark.parametrize("target", ["kthena", "aibrix", "kserve", "rbg", "ome", "dynamo"])
+def test_a_file_read_back_sets_the_same_counts_at_every_step(target: str, *, waits: bool) -> None:
+    """Exported, read and replayed on a day: the controller that was written."""
+    frame, series = (WAITING_FRAME, WAITING_SERIES) if waits else (FRAME, SERIES)
+    made = policy(waits=waits)
+    found = read_back(target, made, frame, series)
+    assert found.why_not == ""
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame, model.pools)
+    theirs, ours = simulate_all((found.control, written(target, made)), part, model)
+    assert set(theirs.desired) == {"prefill", "decode"}
+    for role, counts in ours.desired.items():
+        assert len(set(counts.tolist())) > 2
+        np.testing.assert_array_equal(theirs.desired[role], counts)
+
+
+def test_a_file_that_holds_another_number_sets_other_counts() -> None:
+    """The comparison is not blind."""
+    made = policy(waits=False)
+    model = fit_fleet(FRAME, derived(), SETTINGS)
+    (part,) = demands(FRAME, model.pools)
+    own = made.primaries[0]
+    first = replace(own, target_per_instance=replace(own.target_per_instance, value=99.0))
+    changed = read_back("kthena", replace(made, primaries=(first, *made.primaries[1:]))).control
+    theirs, ours = simulate_all((changed, written("kthena", made)), part, model)
+    assert any(not np.array_equal(theirs.desired[role], ours.desired[role]) for role in ours.desired)
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "why"),
+    [
+        ("llmd", {}, "the prompt tokens of a request are not recorded"),
+        ("kthena", {"mode": "hold"}, "no object is written"),
+        ("dynamo", {"guards": ()}, "the SLO on TTFT and TBT is not known"),
+        (
+            "aibrix",
+            {"mode": "periodic", "periodic": (PeriodicEntry("08:00", "20:00", (), 4, 8),)},
+            "schedules are not replayed",
+        ),
+    ],
+)
+def test_what_is_not_replayed_says_why(target: str, changes: dict[str, Any], why: str) -> None:
+    """The reason of the exporter, or of the reader, which names what it does not know."""
+    assert why in read_back(target, replace(policy(waits=False), **changes)).why_not
+
+
+def test_every_target_has_its_figures_or_why_not() -> None:
+    """Rows are shared by files that set up the same; the selected target is first."""
+    others = {target: {"policy": "", "why_not": "no gauge"} for target in TARGET_TITLES if target != "keda"}
+    others |= {"hpa": {"policy": "as_hpa", "why_not": ""}, "kserve": {"policy": "ours", "why_not": ""}}
+    found = target_replays(backtest(others, as_hpa={"instance_hours": 103.0}), "ours")
+    by_target = {one.target: one for one in found}
+    assert (found[0].target, set(by_target)) == ("keda", set(TRANSLATED))
+    assert (by_target["hpa"].policy, by_target["hpa"].instance_hours) == ("as_hpa", 103.0)
+    assert by_target["kserve"].policy == by_target["keda"].policy == "ours"
+    assert (by_target["llmd"].policy, by_target["llmd"].why_not) == (None, "no gauge")
+
+
+def test_faults_are_those_of_every_file_where_they_were_asked_for() -> None:
+    """The mean of the nine, and bursts; without them of the selected file alone."""
+    made = backtest({"hpa": {"policy": "as_hpa", "why_not": ""}}, as_hpa={})
+    alone = {one.target: one for one in target_replays(with_shares(made), "ours")}
+    assert (alone["keda"].under_faults, alone["hpa"].under_faults) == (0.5, None)
+    asked = tuple(
+        FaultReplay(policy=row, fault=fault, text="", slo_violation_ratio=share)
+        for row, share in (("ours", 0.1), ("as_hpa", 0.3))
+        for fault in FAULTS
+    )
+    found = {one.target: one for one in target_replays(replace(with_shares(made), faults=asked), "ours")}
+    assert (found["keda"].under_faults, found["hpa"].under_faults) == pytest.approx((0.1, 0.3))
+    said = said_of(replace(with_shares(made), faults=asked))["hpa"]
+    assert "under faults in 30.00% against 10.00%" in said
+    assert POLICY.controller == "keda"
+
+
+def with_shares(made: Any) -> Any:
+    """Return a backtest that knows how faults do to the headline."""
+    return replace(made, calibration=made.calibration | {"under_faults": {"policy": {"faults": 0.5}}})
