@@ -260,6 +260,12 @@ def target_replays(replay: ReplayResult, headline: str) -> tuple[TargetReplay, .
     return tuple(found)
 
 
+def with_targets(replay: ReplayResult) -> ReplayResult:
+    """Return a backtest with what the file of each target does, as it is where no policy was replayed."""
+    name = str((replay.calibration.get("deployed") or {}).get("policy") or "")
+    return replace(replay, targets=target_replays(replay, name)) if name else replay
+
+
 def _under_faults(replay: ReplayResult, headline: str) -> dict[str, dict[str, float]]:
     """Return the mean share of windows over the SLO under the nine faults, and under bursts, by row.
 

@@ -26,6 +26,7 @@ from hs_analysis.pipeline.objects import (
     expressions,
     known_service,
     read_current,
+    with_targets,
 )
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.request_times import graces, scale_in_of, with_graces
@@ -604,15 +605,13 @@ def read_replay(folder: Path, service: str) -> ReplayResult:
         ReplayResult,
         {"train": row["train"], "test": row["test"], "calibration": json.loads(row["calibration"])},
     )
-    return ReplayResult(
-        window.train,
-        window.test,
-        window.calibration,
-        policies,
+    found = ReplayResult(
+        window.train, window.test, window.calibration, policies,
         read_current(folder, service),
         tables.read_rows(folder, "replay_faults", FaultReplay, service, TRAIN),
         tables.read_rows(folder, "replay_placement", PlacementOutcome, service, TRAIN),
-    )
+    )  # fmt: skip
+    return with_targets(found)
 
 
 def policy_primaries(folder: Path, service: str, fit: str = WHOLE) -> tuple[tuple[Key, ...], bool]:

@@ -314,9 +314,6 @@ def _summary(work: Work) -> dict[str, Any]:
     for entry in read_entries(work.run):
         name = entry["service"]
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
-        policy = next((one for one in policies if one.service == name), None)
-        if policy is not None and replay.calibration.get("deployed", {}).get("policy"):
-            replay = replace(replay, targets=target_replays(replay, headline_of(work.run, policy)))
         services.append(_service(work.run, entry, derived, replay))
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
         chosen = chosen_policy(work.run, name)
