@@ -278,14 +278,8 @@ def replay_one(task: ServiceTask) -> Backtest:
     known |= _on_its_day(task, frame, controls)
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
-    return Backtest(
-        window,
-        [key | vars(policy) for policy in found.policies],
-        outcome.timeline,
-        told,
-        doubt is not None,
-        placed,
-    )
+    rows = [key | vars(policy) for policy in found.policies]
+    return Backtest(window, rows, outcome.timeline, told, doubt is not None, placed)
 
 
 def _placed(
@@ -348,18 +342,13 @@ def day_rows(replay: ReplayResult) -> tuple[PolicyReplay, PolicyReplay] | None:
 
 def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
     """Return targets and P/D ratio as the backtest had them, beside those of the whole window."""
-    before = {(t.signal, t.role): t for t in train.thresholds if t.gpu_type is None}
-    targets = []
-    for now in (one for one in whole.thresholds if one.gpu_type is None):
-        then = before.get((now.signal, now.role))
-        targets.append(
-            {
-                "signal": now.signal,
-                "role": now.role,
-                "first_part": then.target_per_instance if then else None,
-                "whole": now.target_per_instance,
-            }
-        )
+    before = {(t.signal, t.role): t.target_per_instance for t in train.thresholds if t.gpu_type is None}
+    targets = [
+        {"signal": now.signal, "role": now.role, "first_part": before.get((now.signal, now.role)),
+         "whole": now.target_per_instance}
+        for now in whole.thresholds
+        if now.gpu_type is None
+    ]  # fmt: skip
     ratios = {"first_part": train.pd_ratio.value, "whole": whole.pd_ratio.value}
     return {"targets": targets, "pd_ratio": ratios}
 
@@ -466,9 +455,8 @@ def ratio_rows_of(
     """Return HeteroScale's own rule with one signal and a P/D ratio, fixed and moving, by name.
 
     The signal is the policy's own, with what counts beside it, or that of decode where each pool has one.
-    Also returned: the name of the row
-    that holds the ``fixed`` ratio, which may be the headline or the neutral policy, and why others are
-    ``missing``. Both are empty where one signal can't size both pools.
+    Also returned: the name of the row that holds the ``fixed`` ratio, which may be the headline or the
+    neutral policy, and why others are ``missing``. Both are empty where one signal can't size both pools.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hs_analysis.controllers.registry import target_of
 from hs_analysis.pipeline import tables
@@ -42,9 +42,6 @@ from hs_analysis.select import (
     select_service,
     with_knobs,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
