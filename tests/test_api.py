@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import doctest
-import html
 import io
 import json
 import re
@@ -20,6 +19,7 @@ import polars as pl
 import pytest
 from end_to_end.runs import SAMPLES, Finished, here
 from report import sample as samples
+from report.unpacked import charts
 
 from hs_analysis import HsError, api, as_frame, derive, frame_of, load_run, replay, run, study, with_targets
 from hs_analysis.pipeline.chain import STAGES
@@ -88,9 +88,8 @@ def state_of(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def drawn_in(page: str) -> dict[str, str]:
-    """Return the CSV behind each chart of a page by the id of its element."""
-    found = re.findall(r'<pre[^>]* id="([^"]+)-csv"[^>]*>(.*?)</pre>', page, re.DOTALL)
-    return {name: html.unescape(text) for name, text in found}
+    """Return the CSV behind each chart of a page by the name of its figure."""
+    return {name: chart["csv"] for name, chart in charts(page).items()}
 
 
 def test_every_figure_of_the_report_is_an_altair_chart(folder: Path) -> None:

@@ -28,7 +28,7 @@ POINTS_ONE_SERVICE = 1000
 """Most points of a line when there is one service; what a screen can show, and what keeps the page small."""
 
 POINTS_ALL_SERVICES = 2400
-"""Points of one line summed over services: keeps a page of 60 services below 5 MB."""
+"""Points of one line summed over services: keeps a page of 60 services below 3 MB."""
 
 POINTS_LEAST = 40
 """Least points of a line however many services there are."""

@@ -1,4 +1,4 @@
-"""One self-contained page: view and charts into templates, with the chart library once."""
+"""One self-contained page: view and charts into templates, with the chart library and the rows packed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from hs_analysis.report import chart_links, chart_templates, figures, service_charts, view
+from hs_analysis.report import chart_links, chart_templates, figures, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
 from hs_analysis.report.decisions import decisions
 from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
+from hs_analysis.report.packing import lightened, packed, plain_json
 from hs_analysis.schema.frames import DETAILS, FINDINGS, empty
 
 SCRIPTS = ("links.js", "time.js", "pictures.js", "dead_links.js", "script.js")
 """Scripts of the page in the order in which they run."""
 
 AROUND_CHART_PX = 96
-"""Axis and legend below a chart."""
+"""Axis and legend below a chart: kept free, so that the page does not jump when it is drawn."""
 
 
 def render(
@@ -63,69 +64,78 @@ def render(
     entries = [marked(entry, summary) for entry in records(summary.get("services"))]
     timelines = figures.by_service(details.get("timeline"), DETAILS["timeline"])
     charts = figures.services(page, summary, details, findings, signals)
-    drawn, layers = 0, dict[str, int]()
+    drawn = _Drawn()
     for service, entry, found in zip(page["services"], entries, charts, strict=True):
         service["decisions"] = decisions(timelines(service["name"]), service["choice"], entry, len(entries))
-        service["charts"] = {key: _placed(value, layers, service["name"]) for key, value in found.items()}
-        drawn += len(service_charts.flat(found))
-    tests = figures.ratio_tests(summary, details)
-    page["sweep_charts"] = [_chart(test, layers, "") for test in tests]
-    drawn += len(tests)
-    page["has_charts"] = drawn > 0
-    return (
+        service["charts"] = {
+            key: drawn.placed(service["id"], value, service["name"]) for key, value in found.items()
+        }
+    page["sweep_charts"] = [drawn.placed("sweeps", test) for test in figures.ratio_tests(summary, details)]
+    page["has_charts"] = bool(drawn.charts)
+    whole = (
         environment()
         .get_template("page.html.jinja")
         .render(
             page=page,
             style=Markup(packaged_text("style.css")),  # noqa: S704 - shipped with the package
             scripts=[Markup(packaged_text(name)) for name in SCRIPTS],  # noqa: S704 - shipped with the package
-            bundle=Markup(chart_library() if drawn else ""),  # noqa: S704 - the chart library
-            shared_json=island(
-                {"config": chart_templates.CONFIG, "layers": [json.loads(text) for text in layers]}
-            ),
+            bundle=packed(chart_library()) if drawn.charts else "",
+            charts=packed(plain_json(drawn.island())) if drawn.charts else "",
         )
     )
+    return lightened(whole)
 
 
-def island(data: Any) -> Markup:
-    """Return data as JSON that is safe inside a script element: no ``<``, ``>``, ``&`` is left in it."""
-    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)  # noqa: S704 - escaped above
+class _Drawn:
+    """The charts of a page: what the template shows of each, and what the script draws it from.
 
+    Layers that are equal are kept once; charts of one kind lie beside each other, so that they pack well.
+    """
 
-def _placed(value: Any, layers: dict[str, int], service: str) -> Any:
-    if isinstance(value, list):
-        return [_placed(chart, layers, service) for chart in value]
-    return None if value is None else _chart(value, layers, service)
+    def __init__(self) -> None:
+        self.charts: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.layers: dict[str, int] = {}
 
+    def placed(self, section: str, value: Any, service: str = "") -> Any:
+        """Take in a chart of a service, or each of a list, for its template; None stays None."""
+        if isinstance(value, list):
+            return [self.placed(section, chart, service) for chart in value]
+        return None if value is None else self._chart(section, value, service)
 
-def _chart(chart: Chart, layers: dict[str, int], service: str) -> dict[str, Any]:
-    """Return a chart for the template; its layers go to the page's list, where equal ones are kept once."""
-    texts = [json.dumps(layer, sort_keys=True, ensure_ascii=False) for layer in chart.spec["layer"]]
-    spec = chart.spec | {"layer": [layers.setdefault(text, len(layers)) for text in texts]}
-    return {
-        "key": _element_key(chart.key),
-        "link": chart_links.link(service, chart),
-        "title": chart.title,
-        "reading": chart.reading,
-        "alt": chart.alt,
-        "csv": chart.csv,
-        "rows": f"{chart.rows:,}",
-        "height": _height(chart),
-        "spec_json": island(spec),
-    }
+    def _chart(self, section: str, chart: Chart, service: str) -> dict[str, str]:
+        kind = _element_key(chart.key)
+        texts = [json.dumps(layer, sort_keys=True, ensure_ascii=False) for layer in chart.spec["layer"]]
+        places = [self.layers.setdefault(text, len(self.layers)) for text in texts]
+        self.charts[f"{section}-{kind}"] = (
+            kind,
+            {
+                "alt": chart.alt,
+                "csv": chart.csv,
+                "height": int(chart.spec["height"]) + AROUND_CHART_PX,
+                "rows": f"{chart.rows:,}",
+                "spec": chart.spec | {"layer": places},
+            },
+        )
+        return {
+            "key": kind,
+            "link": chart_links.link(service, chart),
+            "title": chart.title,
+            "reading": chart.reading,
+        }
+
+    def island(self) -> dict[str, Any]:
+        """Return the look that all charts share, their layers, and the charts by the id of their figure."""
+        beside = sorted(self.charts.items(), key=lambda item: (item[1][0], item[0]))
+        return {
+            "config": chart_templates.CONFIG,
+            "layers": [json.loads(text) for text in self.layers],
+            "charts": [[name, chart] for name, (_, chart) in beside],
+        }
 
 
 def _element_key(key: str) -> str:
     """Return the key with only characters that an element id, a selector and a file name all bear."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in key)
-
-
-def _height(chart: Chart) -> int:
-    """Return the height a chart will take, kept free so that the page does not jump when it is drawn."""
-    return int(chart.spec["height"]) + AROUND_CHART_PX
 
 
 def packaged_text(name: str) -> str:

@@ -24,7 +24,7 @@ from hs_analysis.report.wording import (
     signal_label,
     unit_of,
 )
-from hs_analysis.schema.names import AUTOSCALERS, TARGET_TITLES
+from hs_analysis.schema.names import TARGET_TITLES
 
 
 def replay_path(name: str, entry: Mapping[str, Any]) -> str:
@@ -32,14 +32,9 @@ def replay_path(name: str, entry: Mapping[str, Any]) -> str:
     return evidence_path(name, "replay", str(entry.get("policy") or "policy"), entry.get("evidence"))
 
 
-def replay(
-    name: str, service: Mapping[str, Any], chosen: Choice, anchors: Anchors, *, field: bool = True
-) -> dict[str, Any]:
-    """Return the backtest: one row per policy, the chosen one first, then what ran and the bounds.
-
-    ``field`` keeps the autoscalers of the field; a page of many services goes without them.
-    """
-    entries = [one for one in _entries(service) if field or one.get("policy") not in AUTOSCALERS]
+def replay(name: str, service: Mapping[str, Any], chosen: Choice, anchors: Anchors) -> dict[str, Any]:
+    """Return the backtest: one row per policy, the chosen one first, then what ran and the bounds."""
+    entries = _entries(service)
     priced = any("cost" in entry for entry in entries)
     today = any(is_number(entry.get("vs_current")) for entry in entries)
     rows = []

@@ -60,8 +60,8 @@ METHOD_TITLES = {
 }
 
 CROWDED_SERVICES = 20
-"""From this many services on the page leaves out the drivers' table (not their chart), autoscalers of the
-field and the chart of hours against windows over the limit: summary.json has them."""
+"""From this many services on the page leaves out the charts of a decision and the further figures of a
+backtest, which no link points at: summary.json has them."""
 
 MANY_SERVICES = 2
 """From this many services on the page opens with a table of them."""
@@ -186,7 +186,7 @@ def _service(
     thresholds = tables.thresholds(name, service, choice, anchors)
     speeds = gpu_types.table_of(name, service, anchors)
     ratio = _ratio(name, service, anchors)
-    replayed = replay_tables.replay(name, service, choice, anchors, field=not crowded)
+    replayed = replay_tables.replay(name, service, choice, anchors)
     tried = replay_tables.drivers(name, service, anchors)
     candidates = replay_tables.selection(name, service, anchors)
     demand, drivers = _demand(service), records(service.get("drivers"))

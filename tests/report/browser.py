@@ -31,10 +31,15 @@ UNIT = """(el) => {
   return unit ? unit.textContent.trim() : '';
 }"""
 
-DRAWN = """() => {
-  const all = [...document.querySelectorAll('.vega[data-chart]')];
-  return all.every((el) => el.dataset.state) ? all.map((el) => [el.dataset.chart, el.dataset.state]) : null;
-}"""
+READY = "document.documentElement.classList.contains('ready')"
+"""Whether a page has unpacked what it holds."""
+
+DRAWN = f"""() => {{
+  const packed = document.querySelectorAll('.packed > details[open]');
+  const all = [...document.querySelectorAll('figure[data-figure]')].map((el) => el.querySelector('.vega'));
+  return {READY} && !packed.length && all.every((el) => el && el.dataset.state)
+    ? all.map((el) => [el.dataset.chart, el.dataset.state]) : null;
+}}"""
 
 BROKEN_LINKS = """() => [...document.querySelectorAll('a[href^="#"]')].flatMap((link) => {
   const id = link.getAttribute('href').slice(1);
@@ -81,6 +86,8 @@ def opened(running: Any, path: Path, width: int, scheme: str, **more: Any) -> It
     page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
     try:
         page.goto(own)
+        if more.get("java_script_enabled", True):
+            page.wait_for_function(READY)
         yield page, trouble
     finally:
         context.close()

@@ -64,12 +64,12 @@ def sample(service: str = "prod/llama-70b", seed: int = 7) -> Sample:
 
 
 def many(count: int) -> Sample:
-    """Return ``count`` copies of the sample service under other names."""
+    """Return ``count`` services like the sample's, each with numbers and rows of its own."""
     one = sample()
     original = one.summary["services"][0]["service"]
     names = [f"team-{n % 7}/model-{n:02d}" for n in range(count)]
     summary = copy.deepcopy(one.summary)
-    summary["services"] = [service_summary(name) for name in names]
+    summary["services"] = [_scaled(service_summary(name), _share(n)) for n, name in enumerate(names)]
     return Sample(
         summary,
         {key: _spread(frame, names) for key, frame in one.details.items()},
@@ -79,8 +79,35 @@ def many(count: int) -> Sample:
     )
 
 
+AS_THEY_ARE = (
+    "headroom_ratio", "scale_out_ratio", "scale_in_ratio", "cooldown_out_s", "cooldown_in_s", "limit_s",
+)  # fmt: skip
+"""Numbers that many services have in common."""
+
+
+def _share(n: int) -> float:
+    """Return what the numbers of one of many services are multiplied by."""
+    return 1 - 0.003 * n
+
+
+def _scaled(node: Any, share: float, key: str = "") -> Any:
+    if isinstance(node, dict):
+        return {name: _scaled(child, share, name) for name, child in node.items()}
+    if isinstance(node, list):
+        return [_scaled(child, share, key) for child in node]
+    return node * share if isinstance(node, float) and key not in AS_THEY_ARE else node
+
+
 def _spread(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
-    return pl.concat([frame.with_columns(service=pl.lit(name)) for name in names])
+    floats = [
+        name
+        for name, kind in frame.schema.items()
+        if kind == pl.Float64 and name not in ("coverage", "window_s", "violation_probability")
+    ]
+    return pl.concat(
+        frame.with_columns(pl.lit(name).alias("service"), *(pl.col(one) * _share(n) for one in floats))
+        for n, name in enumerate(names)
+    )
 
 
 def nothing() -> Sample:

@@ -54,24 +54,5 @@ const pictures = (() => {
     if (!picture) return null;
     return kind === "png" ? png(picture) : new Blob([picture.text], { type: "image/svg+xml" });
   }
-  // Buttons of every chart, for its rows, its picture and, over time, its window.
-  function equip(figure) {
-    const title = figure.querySelector("figcaption"), key = figure.querySelector(".vega").dataset.chart;
-    const button = (text, label, data) => {
-      const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
-      made.setAttribute("aria-label", `${label}: ${title.textContent.trim()}`);
-      Object.assign(made.dataset, data);
-      return made;
-    };
-    const tools = Object.assign(document.createElement("p"), { className: "tools" });
-    if (figure.dataset.link) tools.append(button("Window", "Time window", { window: figure.dataset.link }));
-    tools.append(button("CSV", "Save CSV", { save: key + "-csv", name: key + ".csv" }),
-      ...["png", "svg"].map((kind) => button(kind.toUpperCase(), "Save " + kind.toUpperCase(), { picture: kind, name: `${key}.${kind}` })));
-    figure.querySelector(".under").append(tools);
-    const copy = Object.assign(document.createElement("p"), { className: "tools" });
-    copy.append(button("Copy CSV", "Copy CSV", { copy: key + "-csv" }));
-    figure.querySelector("details.data > summary").after(copy);
-  }
-  document.querySelectorAll("figure.chart").forEach(equip);
   return { file };
 })();

@@ -2,31 +2,148 @@
 (() => {
   const byId = (id) => document.getElementById(id);
 
+  // What is packed is gzip in base64: charts with their rows, the chart library, parts of a heavy page.
+  let ready = false, shared = {}, library = null;
+  const charts = new Map();  // figure → what it is drawn from
+  const parts = new Map();   // section → its HTML, until it is in the page
+  async function unpack(el) {
+    const bytes = Uint8Array.from(atob(el.textContent), (sign) => sign.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+  async function unpackAll() {
+    enlist(document);
+    for (const el of document.querySelectorAll(".packed-parts")) {
+      for (const [id, html] of Object.entries(JSON.parse(await unpack(el)))) parts.set(id, html);
+    }
+    if (byId("packed-charts")) {
+      shared = JSON.parse(await unpack(byId("packed-charts")));
+      shared.charts.forEach(([key, chart]) => charts.set(key, chart));
+    }
+    for (const id of [...parts.keys()]) {
+      byId(id).classList.add("packed");
+      if (byId(id).querySelector("details").open) fill(id);
+    }
+    settle(document);
+  }
+  function fill(id) {
+    if (!parts.has(id)) return;
+    const inner = byId(id).querySelector(".inner");
+    inner.innerHTML = parts.get(id);
+    byId(id).classList.remove("packed");
+    parts.delete(id);
+    settle(inner);
+  }
+  function put(attribute) {  // brings the packed part that holds an element into the page
+    for (const [section, html] of parts) if (html.includes(attribute)) return fill(section);
+  }
+  document.addEventListener("toggle", (event) => {
+    if (!event.target.open) return;
+    fill(event.target.parentElement.id);
+    idle(rest);
+  }, true);
+  function drawing() {
+    library ||= unpack(byId("packed-library")).then((text) => {
+      const script = document.createElement("script");
+      script.textContent = text;
+      document.head.append(script);
+    });
+    return library;
+  }
+  function settle(root) {
+    root.querySelectorAll("figure[data-figure]").forEach(frame);
+    root.querySelectorAll("table").forEach(sortable);
+    root.querySelectorAll("table").forEach(searchable);
+    root.querySelectorAll("input[data-filter]").forEach(counting);
+    root.querySelectorAll('tr[id^="/"] > th:first-child').forEach(linkable);
+    enlist(root);
+  }
+  function linkable(head) {
+    if (head.querySelector(".anchor")) return;
+    const link = document.createElement("a"), name = head.firstChild;
+    link.className = "anchor";
+    link.href = "#" + head.parentElement.id;
+    link.textContent = "#";
+    link.setAttribute("aria-label", "Link to " + name.textContent.trim());
+    name.after("\u00a0", link);
+  }
+  function frame(figure) {
+    const key = figure.dataset.figure, chart = charts.get(key), made = byId("chart-frame").content.cloneNode(true);
+    const own = figure.closest(".evidence") ? "evidence-" : "", title = figure.querySelector("figcaption");
+    if (!chart || figure.querySelector(".vega")) return;
+    const [image, under] = made.children, vega = image.firstElementChild, rows = under.querySelector("pre");
+    image.setAttribute("aria-label", chart.alt);
+    vega.dataset.chart = key;
+    vega.style.minHeight = chart.height + "px";
+    under.querySelector(".rows").textContent = chart.rows;
+    rows.id = own + key + "-csv";
+    rows.textContent = chart.csv;
+    rows.setAttribute("aria-labelledby", title.id);
+    for (const button of under.querySelectorAll("button")) {
+      const { copy, save, window, picture } = button.dataset;
+      button.setAttribute("aria-label", button.getAttribute("aria-label") + ": " + title.textContent.trim());
+      if (copy !== undefined) button.dataset.copy = rows.id;
+      if (save !== undefined) Object.assign(button.dataset, { save: rows.id, name: key + ".csv" });
+      if (picture !== undefined) button.dataset.name = key + "." + picture;
+      if (window !== undefined && figure.dataset.link) button.dataset.window = figure.dataset.link;
+      else if (window !== undefined) button.remove();
+    }
+    figure.insertBefore(image, figure.querySelector(".reading"));
+    figure.append(under);
+    waiting.add(vega);
+    near.observe(vega);
+  }
+
   // The address is the state: opening a link gives what a click on it gives. The parts it needs are open and no
-  // others, its place is marked and focused, its window is that of the charts. Going back brings back what was.
-  const folds = [...document.querySelectorAll("details")];
+  // others, its place is marked and focused, its window is that of the charts.
+  // Going back brings back what was. A part that folds is known by the element around it that has an id, and its
+  // number in there: parts that are packed come into the page later, and rows are sorted.
   const contents = document.querySelector(".contents details");
   if (contents && matchMedia("(max-width: 62rem)").matches) contents.open = false;
-  const unfoldedFirst = new Set(folds.filter((el) => el.open));
+  const folds = new Map(), counts = new Map(), unfoldedFirst = new Set(), listed = new WeakSet();
+  const CONTROLS = "a[href], button, input, summary";
   let here = null;
 
-  function keep() {
-    const open = folds.flatMap((el, place) => (el.open ? [place] : []));
-    history.replaceState({ open, top: scrollY, focus: focusable().indexOf(document.activeElement) }, "");
+  function enlist(root) {
+    for (const el of root.querySelectorAll("details")) {
+      if (listed.has(el) || el.closest(".evidence")) continue;
+      const around = el.closest("[id]"), home = around ? around.id : "", place = counts.get(home) || 0;
+      counts.set(home, place + 1);
+      folds.set(home + " " + place, el);
+      listed.add(el);
+      if (el.open) unfoldedFirst.add(el);
+    }
   }
-  function focusable() {
-    return [...document.querySelectorAll("a[href], button, input, summary")];
+  function fold(name) {
+    const home = name.slice(0, name.lastIndexOf(" "));
+    if (!folds.has(name)) fill(home);
+    if (!folds.has(name)) put(`id="${home}"`);
+    return folds.get(name);
+  }
+  function keep() {
+    const open = [...folds].filter(([, el]) => el.open).map(([name]) => name);
+    const focus = document.activeElement, home = focus && focus.closest("[id]");
+    const place = home ? [home.id, [...home.querySelectorAll(CONTROLS)].indexOf(focus)] : null;
+    history.replaceState({ open, top: scrollY, focus: place }, "");
+  }
+  function focused(place) {
+    const home = place && byId(place[0]);
+    return home && place[1] >= 0 ? home.querySelectorAll(CONTROLS)[place[1]] : home;
   }
   function unfold(kept, el) {
-    const wanted = kept ? new Set(kept.map((place) => folds[place])) : new Set(unfoldedFirst);
+    const wanted = new Set(kept ? kept.map(fold) : unfoldedFirst);
     if (!kept) {
       for (let up = el; up; up = up.parentElement) if (up.tagName === "DETAILS") wanted.add(up);
       if (el) for (const own of el.querySelectorAll(":scope > details.part")) wanted.add(own);
     }
-    folds.forEach((fold) => { if (fold.open !== wanted.has(fold)) fold.open = wanted.has(fold); });
+    for (const part of wanted) if (part) fill(part.parentElement.id);
+    folds.forEach((part) => { if (part.open !== wanted.has(part)) part.open = wanted.has(part); });
   }
   function find(target) {
-    return byId(target) || document.querySelector(`figure[data-link="${CSS.escape(target.slice(1))}"]`);
+    const path = target.slice(1), drawn = `data-link="${path}"`;
+    const shown = () => byId(target) || document.querySelector(`figure[data-link="${CSS.escape(path)}"]`);
+    if (!shown()) put(`id="${target}"`);
+    if (!shown()) put(drawn);
+    return shown();
   }
   function mark(el) {
     document.querySelectorAll(".marked").forEach((other) => other.classList.remove("marked"));
@@ -42,6 +159,7 @@
     byId("lost").scrollIntoView();
   }
   function land() {
+    if (!ready) return;
     const raw = location.hash.slice(1), link = links.parse(raw), el = raw ? find(link.target) : null;
     const kept = history.state;
     here = link.target;
@@ -51,11 +169,11 @@
     timeWindow.set(link.from, link.to);
     if (el && !kept) el.scrollIntoView({ block: "start" });
     if (kept) {
-      (focusable()[kept.focus] || el || document.body).focus({ preventScroll: true });
+      (focused(kept.focus) || el || document.body).focus({ preventScroll: true });
       scrollTo(0, kept.top);
     }
     if (raw && !el && raw.startsWith("/")) {
-      deadLinks.tell(byId("lost"), link.target, deadLinks.places());
+      deadLinks.tell(byId("lost"), link.target, deadLinks.places([...parts.values()]));
       byId("lost").hidden = false;
       byId("lost").scrollIntoView();
       byId("lost").focus({ preventScroll: true });
@@ -78,10 +196,10 @@
   });
   // A window that was chosen here: its chart is the place, and the address names both.
   timeWindow.whenChosen((target, from, to) => {
-    const fragment = links.print(target, from, to), el = find(target);
+    const fragment = links.print(target, from, to);
     keep();
     if (fragment !== location.hash) history.pushState(null, "", fragment);
-    if (target !== here) mark(el);
+    if (target !== here) mark(find(target));
     here = target;
     timeWindow.at(target);
     lost("");
@@ -137,9 +255,9 @@
     if (b.value !== undefined) return 1;
     return a.text.localeCompare(b.text);
   }
-  document.querySelectorAll("table").forEach((table) => {
+  function sortable(table) {
     const body = table.tBodies[0];
-    if (!body || body.rows.length < 3) return;
+    if (!body || body.rows.length < 3 || table.querySelector("thead button")) return;
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -154,11 +272,11 @@
         body.append(...rows.map((entry) => entry.row));
       });
     });
-  });
+  }
   // A field above each longer table, and the one of the contents: only rows with all its words stay.
   const LONG_ROWS = 8;
-  document.querySelectorAll("table").forEach((table) => {
-    if (!table.id || !table.tBodies[0] || table.tBodies[0].rows.length <= LONG_ROWS) return;
+  function searchable(table) {
+    if (!table.id || !table.tBodies[0] || table.tBodies[0].rows.length <= LONG_ROWS || byId(table.id + "-filter")) return;
     const field = Object.assign(document.createElement("input"), { id: table.id + "-filter", type: "search", autocomplete: "off" });
     field.dataset.filter = table.id;
     field.setAttribute("aria-describedby", table.id + "-caption");
@@ -166,31 +284,33 @@
     const line = Object.assign(document.createElement("p"), { className: "filter" });
     line.append(label, " ", field);
     table.closest(".scroll").before(line);
-  });
-  document.querySelectorAll("input[data-filter]").forEach((input) => {
-    const target = byId(input.dataset.filter);
+  }
+  function counting(input) {
+    if (input.parentElement.querySelector(".left")) return;
     const left = input.parentElement.appendChild(Object.assign(document.createElement("span"), { className: "left" }));
     left.setAttribute("role", "status");
-    input.addEventListener("input", () => {
-      const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-      const rows = [...(target.tBodies ? target.tBodies[0].rows : target.children)];
-      rows.forEach((row) => {
-        const text = row.textContent.toLowerCase();
-        row.hidden = !wanted.every((word) => text.includes(word));
-      });
-      left.textContent = wanted.length ? ` ${rows.filter((row) => !row.hidden).length} of ${rows.length} rows` : "";
+  }
+  document.addEventListener("input", ({ target: input }) => {
+    if (!input.dataset.filter) return;
+    const target = byId(input.dataset.filter), wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const rows = [...(target.tBodies ? target.tBodies[0].rows : target.children)];
+    rows.forEach((row) => {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !wanted.every((word) => text.includes(word));
     });
+    input.parentElement.querySelector(".left").textContent = wanted.length
+      ? ` ${rows.filter((row) => !row.hidden).length} of ${rows.length} rows` : "";
   });
 
   // Charts: drawn when near the screen, the rest when the browser is idle.
-  const shared = byId("chart-shared") ? JSON.parse(byId("chart-shared").textContent) : {};
-  const waiting = new Set(document.querySelectorAll(".vega[data-chart]"));
+  const waiting = new Set();
   async function draw(el) {
     if (!el.clientWidth || !waiting.delete(el)) return;  // folded away: drawn when it opens, at its own width
     try {
-      const spec = JSON.parse(byId(el.dataset.chart + "-spec").textContent);
+      const { spec: kept, csv } = charts.get(el.dataset.chart), spec = structuredClone(kept);
       spec.layer = spec.layer.map((place) => structuredClone(shared.layers[place]));
-      spec.datasets = { ...spec.datasets, main: byId(el.dataset.chart + "-csv").textContent };
+      spec.datasets = { ...spec.datasets, main: csv };
+      await drawing();
       const narrow = el.clientWidth < 520;
       const look = structuredClone(shared.config);
       look.axis.labelLimit = narrow ? 110 : 220;
@@ -216,13 +336,9 @@
     await draw(next);
     idle(rest);
   }
-  if (waiting.size && typeof vegaEmbed === "function") {
-    const near = new IntersectionObserver((seen) => {
-      for (const entry of seen) if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target); }
-    }, { rootMargin: "600px" });
-    waiting.forEach((el) => near.observe(el));
-    idle(rest);
-  }
+  const near = new IntersectionObserver((seen) => {
+    for (const entry of seen) if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target); }
+  }, { rootMargin: "600px" });
 
   // Printing opens the parts that a decision rests on; what else is open stays open.
   const unfolded = new Set();
@@ -238,5 +354,13 @@
     unfolded.clear();
   });
 
-  land();
+  unpackAll().catch((error) => {
+    console.error(error);
+    byId("unpacked").hidden = false;
+  }).finally(() => {
+    ready = true;
+    document.documentElement.classList.add("ready");
+    land();
+    idle(rest);
+  });
 })();

@@ -36,7 +36,10 @@ const timeWindow = (() => {
     el.dataset.window = outside ? "outside" : active() ? part.map(links.stamp).join("/") : "";
   }
   function apply() {
-    views.forEach((_, el) => show(el));
+    views.forEach(({ view }, el) => {
+      if (el.isConnected) show(el);
+      else { view.finalize(); views.delete(el); }
+    });
     if (!bar) return;
     bar.hidden = !active() && !opener;
     document.documentElement.classList.toggle("windowed", !bar.hidden);
@@ -65,6 +68,11 @@ const timeWindow = (() => {
     opener = null;
     set(null, null);
     navigate(target, null, null);
+  }
+
+  // A chart is a place of its own; the one that stands behind a number is part of that number's.
+  function placeOf(el) {
+    return el.closest(".evidence") ? target : "/" + el.closest("figure").dataset.link;
   }
 
   // Dragging. Places are those of the plot: padding, origin and a drawing scaled to its column are taken off.
@@ -100,7 +108,7 @@ const timeWindow = (() => {
       if (!start || !strip) return end();
       const axis = views.get(el).view.scale("x"), ends = [start.x, place(el, event).x].map((x) => +axis.invert(x));
       end();
-      choose(Math.min(...ends), Math.max(...ends), "/" + el.closest("figure").dataset.link);
+      choose(Math.min(...ends), Math.max(...ends), placeOf(el));
     });
     el.addEventListener("pointercancel", end);
     el.addEventListener("dblclick", () => { if (active()) reset(); });
@@ -140,10 +148,10 @@ const timeWindow = (() => {
       if (back) back.focus();
     });
     document.addEventListener("click", (event) => {
-      const button = event.target.closest("button[data-window]");
+      const button = event.target.closest("figure[data-link] button[data-window]");
       if (!button) return;
       opener = button;
-      target = "/" + button.dataset.window;
+      target = placeOf(button);
       apply();
       fields.from.focus();
     });
