@@ -94,13 +94,15 @@ def table(
 ) -> dict[str, Any]:
     """Return a table: a caption, column headings, and rows of ``id`` and ``cells``.
 
-    A heading that ends in ``|`` and a word, such as ``lag|s``, carries its unit after the bar.
+    A heading that ends in ``|`` and a word, such as ``lag|s``, carries its unit after the bar. The ``key`` of
+    a column's cells is that of summary.json: by it a program that reads the page knows what they hold.
     """
     heads = []
     for place, heading in enumerate(columns):
         name, _, unit = heading.partition("|")
         numeric = any(row["cells"][place].get("numeric") for row in rows)
-        heads.append({"text": name, "unit": unit, "numeric": numeric})
+        key = next((row["cells"][place]["key"] for row in rows if "key" in row["cells"][place]), "")
+        heads.append({"text": name, "unit": unit, "numeric": numeric, "key": key})
     return {"caption": caption, "columns": heads, "rows": list(rows), **more}
 
 

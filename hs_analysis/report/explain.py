@@ -90,6 +90,50 @@ def explain(
         near = difflib.get_close_matches(bare, [*places, *links(summary)], SIMILAR, 0.0) if places else []
         hint = f"nearest: {', '.join(near)}" if near else "the run has no answers for this service"
         raise UsageError("this run shows nothing under this link", where=bare, hint=hint)
+    return _explained(place, link, summary, service, places, details, catalogue, made_by)
+
+
+def everything(
+    service: Entry,
+    summary: Mapping[str, Any],
+    details: Mapping[str, pl.DataFrame],
+    made_by: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[tuple[str, str, Entry, dict[str, Any]]]:
+    """Yield path, kind, entry of summary.json and explanation of every number of a service that has a link.
+
+    Parameters
+    ----------
+    service, summary
+        The service's part of summary.json, and all of it.
+    details
+        Detail tables by name; the rows of this service are enough.
+    made_by
+        As for `explain`.
+    """
+    places = dict(_places(service))
+    catalogue = load_catalogue()
+    at = {id(place): path for path, place in places.items()}  # the path that an entry gives goes before ours
+    for path in at.values():
+        place = places[path]
+        link = evidence.parse(path)
+        yield (
+            path,
+            place.kind,
+            place.entry,
+            _explained(place, link, summary, service, places, details, catalogue, made_by),
+        )
+
+
+def _explained(
+    place: Place,
+    link: EvidenceLink,
+    summary: Mapping[str, Any],
+    service: Entry,
+    places: Mapping[str, Place],
+    details: Mapping[str, pl.DataFrame],
+    catalogue: Catalogue | None,
+    made_by: Mapping[str, Sequence[str]] | None,
+) -> dict[str, Any]:
     derivation = DERIVATIONS[place.kind]
     value_key, interval_key, measure = HEADLINES.get(place.kind, ("", "", ""))
     return (

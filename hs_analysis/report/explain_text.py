@@ -33,7 +33,7 @@ def _labelled(explanation: Mapping[str, Any], listed: bool) -> Iterator[tuple[st
     window = explanation["window"]
     yield "window", f"{span(window['start'], window['end'])}, {window['of']}"
     if explanation["rows"]:
-        yield "rows", _row_words(explanation["rows"])
+        yield "rows", row_words(explanation["rows"])
     yield from _listed(
         "numbers",
         [f"{n['name']}: {_amount(n['value'], n['unit'], n['interval'])}" for n in explanation["numbers"]],
@@ -107,7 +107,8 @@ def _reason(reason: Mapping[str, Any]) -> str:
     return f"{code}{reason['text']}"
 
 
-def _row_words(rows: Mapping[str, Any]) -> str:
+def row_words(rows: Mapping[str, Any]) -> str:
+    """Return how many rows of which table stand behind a number, and the loads they span."""
     words = [f"{rows['rows']:,} rows of {rows['table']}"]
     words += [f"{rows[key]:,} {name}" for key, name in _ROW_WORDS.items() if key in rows]
     if "load" in rows:

@@ -33,14 +33,14 @@ def table_of(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[st
     for entry in records(service.get("gpu_speeds")):
         what = f"speed@{entry.get('role')}@{entry.get('gpu_type')}"
         path = evidence_path(name, "derive", what, entry.get("evidence"))
-        weight = number_cell(entry.get("weight"))
+        weight = number_cell(entry.get("weight"), key="weight")
         cells = [
             text_cell(entry.get("gpu_type"), note=str(entry.get("role") or "")),
-            number_cell(entry.get("instances")),
-            number_cell(entry.get("relative"), "", entry.get("ci")),
+            number_cell(entry.get("instances"), key="instances"),
+            number_cell(entry.get("relative"), "", entry.get("ci"), key="relative"),
             weight,
-            number_cell(entry.get("pods")),
-            status_cell(entry.get("status")),
+            number_cell(entry.get("pods"), key="pods"),
+            status_cell(entry.get("status"), key="status"),
             text_cell(reason_text(entry.get("reason")) or BASIS.get(str(entry.get("basis"))), wide=True),
         ]
         rows.append({"id": anchors.claim(path, str(weight["text"])), "cells": cells, "path": path})

@@ -13,6 +13,7 @@ import polars as pl
 from markupsafe import Markup
 
 from hs_analysis.report import chart_links, chart_templates, figures, view
+from hs_analysis.report.behind import Tables, behind
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
 from hs_analysis.report.decisions import decisions
@@ -72,6 +73,12 @@ def render(
         }
     page["sweep_charts"] = [drawn.placed("sweeps", test) for test in figures.ratio_tests(summary, details)]
     page["has_charts"] = bool(drawn.charts)
+    known = behind(
+        summary,
+        _rows_of(details),
+        drawn.by_service({service["id"]: service["name"] for service in page["services"]}),
+        made_by,
+    )
     whole = (
         environment()
         .get_template("page.html.jinja")
@@ -81,9 +88,17 @@ def render(
             scripts=[Markup(packaged_text(name)) for name in SCRIPTS],  # noqa: S704 - shipped with the package
             bundle=packed(chart_library()) if drawn.charts else "",
             charts=packed(plain_json(drawn.island())) if drawn.charts else "",
+            behind=packed(plain_json(known)),
         )
     )
     return lightened(whole)
+
+
+def _rows_of(details: Mapping[str, pl.DataFrame]) -> Tables:
+    """Return a look-up of a service's rows of every table; the empty name has those of the whole run."""
+    here = [name for name in DETAILS if name in details]
+    tables = {name: figures.by_service(details[name], DETAILS[name]) for name in here}
+    return lambda name: {key: table(name) for key, table in tables.items()} if name else details
 
 
 class _Drawn:
@@ -122,6 +137,13 @@ class _Drawn:
             "title": chart.title,
             "reading": chart.reading,
         }
+
+    def by_service(self, names: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the figures of each service by its name, in page order; those of the run under no name."""
+        found: dict[str, list[str]] = {}
+        for figure in self.charts:
+            found.setdefault(names.get(figure.partition("-")[0], ""), []).append(figure)
+        return found
 
     def island(self) -> dict[str, Any]:
         """Return the look that all charts share, their layers, and the charts by the id of their figure."""

@@ -37,25 +37,33 @@ def replay(name: str, service: Mapping[str, Any], chosen: Choice, anchors: Ancho
     entries = _entries(service)
     priced = any("cost" in entry for entry in entries)
     today = any(is_number(entry.get("vs_current")) for entry in entries)
+    savings = ("vs_recorded", "vs_static_peak", "vs_hindsight", *(["vs_current"] if today else []))
     rows = []
     for entry in entries:
         path = replay_path(name, entry)
         cells = [
             _named(entry, chosen),
-            hours_cell(entry.get("instance_hours"), entry.get("instance_hours_ci")),
-            hours_cell(entry.get("gpu_hours")),
-            *([hours_cell(entry.get("cost"))] if priced else []),
-            number_cell(entry.get("vs_recorded"), "ratio", entry.get("vs_recorded_ci")),
-            number_cell(entry.get("vs_static_peak"), "ratio", entry.get("vs_static_peak_ci")),
-            number_cell(entry.get("vs_hindsight"), "ratio", entry.get("vs_hindsight_ci")),
-            *([number_cell(entry.get("vs_current"), "ratio", entry.get("vs_current_ci"))] if today else []),
+            hours_cell(entry, "instance_hours", entry.get("instance_hours_ci")),
+            hours_cell(entry, "gpu_hours"),
+            *([hours_cell(entry, "cost")] if priced else []),
+            *(number_cell(entry.get(key), "ratio", entry.get(f"{key}_ci"), key=key) for key in savings),
             _noted(
-                number_cell(entry.get("slo_violation_ratio"), "ratio", entry.get("slo_violation_ci")),
+                number_cell(
+                    entry.get("slo_violation_ratio"),
+                    "ratio",
+                    entry.get("slo_violation_ci"),
+                    key="slo_violation_ratio",
+                ),
                 side_unclear(entry),
             ),
-            number_cell(entry.get("slo_violation_s"), "expected_s", entry.get("slo_violation_s_ci")),
-            number_cell(entry.get("recovery_s"), "s"),
-            number_cell(entry.get("actions_per_day"), "", None, 1),
+            number_cell(
+                entry.get("slo_violation_s"),
+                "expected_s",
+                entry.get("slo_violation_s_ci"),
+                key="slo_violation_s",
+            ),
+            number_cell(entry.get("recovery_s"), "s", key="recovery_s"),
+            number_cell(entry.get("actions_per_day"), "", None, 1, key="actions_per_day"),
         ]
         rows.append({"id": anchors.claim(path, cells[0]["text"]), "cells": cells, "path": path})
     heads = [
@@ -136,9 +144,10 @@ def _noted(cell: Cell, note: str) -> Cell:
     return cell | {"note": note} if note else cell
 
 
-def hours_cell(value: Any, ci: Any = None) -> Cell:
+def hours_cell(entry: Mapping[str, Any], key: str, ci: Any = None) -> Cell:
     """Return hours without decimals once there are many, so that they can be added up."""
-    return number_cell(value, "", ci, 0 if is_number(value) and abs(value) >= 100 else 1)
+    value = entry.get(key)
+    return number_cell(value, "", ci, 0 if is_number(value) and abs(value) >= 100 else 1, key=key)
 
 
 def drivers(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
@@ -151,13 +160,13 @@ def drivers(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str
         drives = f"drives {entry['pool']}" if entry.get("pool") and entry.get("pool") != role else ""
         cells = [
             text_cell(label, note=drives),
-            status_cell(entry.get("verdict"), note=str(entry.get("reading") or ""), wide=True),
-            number_cell(entry.get("dip_ratio"), "", None, 2),
-            number_cell(entry.get("correlation"), "", None, 2),
-            text_cell(number(entry.get("reversals_per_day"), 2), numeric=True),
-            hours_cell(entry.get("instance_hours")),
-            number_cell(entry.get("strain_ratio"), "ratio"),
-            number_cell(entry.get("target_per_instance"), unit_of(signal)),
+            status_cell(entry.get("verdict"), note=str(entry.get("reading") or ""), wide=True, key="verdict"),
+            number_cell(entry.get("dip_ratio"), "", None, 2, key="dip_ratio"),
+            number_cell(entry.get("correlation"), "", None, 2, key="correlation"),
+            text_cell(number(entry.get("reversals_per_day"), 2), numeric=True, key="reversals_per_day"),
+            hours_cell(entry, "instance_hours"),
+            number_cell(entry.get("strain_ratio"), "ratio", key="strain_ratio"),
+            number_cell(entry.get("target_per_instance"), unit_of(signal), key="target_per_instance"),
         ]
         rows.append({"id": anchors.claim(path, label), "cells": cells, "path": path})
     heads = [
@@ -186,22 +195,24 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
     rows = []
     for entry in entries:
         policy = str(entry.get("policy") or "candidate")
-        chosen: Cell = {"text": "", "status": {"sign": "✓", "word": "chosen", "tone": "good"}}
+        mark = {"sign": "✓", "word": "chosen", "tone": "good"}
+        chosen: Cell = {"text": "", "status": mark, "key": "chosen"}
         cells: list[Cell] = [
             text_cell(policy_name(policy.partition(", ")[0])),
-            number_cell(entry.get("reading_s"), "seconds"),
-            number_cell(entry.get("scale_out_ratio"), "", None, 2),
-            number_cell(entry.get("scale_in_ratio"), "", None, 2),
-            number_cell(entry.get("over_s"), "seconds"),
-            number_cell(entry.get("score"), "ratio"),
-            hours_cell(entry.get("instance_hours")),
-            hours_cell(entry.get("gpu_hours")),
-            number_cell(entry.get("slo_violation_ratio"), "ratio"),
-            number_cell(entry.get("fault_violation_ratio"), "ratio"),
-            number_cell(entry.get("burst_violation_ratio"), "ratio"),
-            number_cell(entry.get("actions_per_day"), "", None, 1),
-            number_cell(entry.get("flat_actions_per_day"), "", None, 1),
-            chosen if entry.get("chosen") else text_cell("no"),
+            number_cell(entry.get("reading_s"), "seconds", key="reading_s"),
+            number_cell(entry.get("scale_out_ratio"), "", None, 2, key="scale_out_ratio"),
+            number_cell(entry.get("scale_in_ratio"), "", None, 2, key="scale_in_ratio"),
+            number_cell(entry.get("over_s"), "seconds", key="over_s"),
+            number_cell(entry.get("score"), "ratio", key="score"),
+            hours_cell(entry, "instance_hours"),
+            hours_cell(entry, "gpu_hours"),
+            *(
+                number_cell(entry.get(key), "ratio", key=key)
+                for key in ("slo_violation_ratio", "fault_violation_ratio", "burst_violation_ratio")
+            ),
+            number_cell(entry.get("actions_per_day"), "", None, 1, key="actions_per_day"),
+            number_cell(entry.get("flat_actions_per_day"), "", None, 1, key="flat_actions_per_day"),
+            chosen if entry.get("chosen") else text_cell("no", key="chosen"),
             text_cell(entry.get("reason"), wide=True),
         ]
         path = evidence_path(name, "select", policy)

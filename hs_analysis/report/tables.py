@@ -68,13 +68,13 @@ def signals(name: str, entries: Sequence[Mapping[str, Any]], anchors: Anchors) -
         label = signal_label(signal, role) + on_type(entry)
         cells = [
             text_cell(label),
-            status_cell(entry.get("verdict"), sort=str(place)),
-            number_cell(entry.get("elasticity"), "", entry.get("elasticity_ci"), 2),
+            status_cell(entry.get("verdict"), sort=str(place), key="verdict"),
+            number_cell(entry.get("elasticity"), "", entry.get("elasticity_ci"), 2, key="elasticity"),
             {"text": "", "wide": True, "fold": {"summary": checks_line(entry), "lines": _further(entry)}},
-            number_cell(entry.get("spearman"), "", None, 3),
-            number_cell(entry.get("snr"), "", None, 1),
-            number_cell(entry.get("lag_s"), "seconds", None, 1),
-            number_cell(entry.get("drift"), "", None, 3),
+            number_cell(entry.get("spearman"), "", None, 3, key="spearman"),
+            number_cell(entry.get("snr"), "", None, 1, key="snr"),
+            number_cell(entry.get("lag_s"), "seconds", None, 1, key="lag_s"),
+            number_cell(entry.get("drift"), "", None, 3, key="drift"),
         ]
         rows.append({"id": anchors.claim(path, label), "cells": cells, "path": path})
     heads = ["signal", "verdict", "elasticity", "checks", "Spearman ρ", "SNR", "lag", "drift"]
@@ -146,7 +146,7 @@ def capacities(name: str, service: Mapping[str, Any], anchors: Anchors) -> list[
         what = f"capacity@{role}" + (f"@{gpu}" if gpu else "")
         path = evidence_path(name, "derive", what, entry.get("evidence"))
         unit = unit_of(str(entry.get("signal"))) or "tokens/s"
-        cell = number_cell(entry.get("per_instance"), unit, entry.get("ci"), strong=True)
+        cell = number_cell(entry.get("per_instance"), unit, entry.get("ci"), strong=True, key="per_instance")
         cell |= {"per": f"per {role} instance", "status": status(entry.get("status"))}
         cards.append(
             {
@@ -183,7 +183,7 @@ def thresholds(name: str, service: Mapping[str, Any], chosen: Choice, anchors: A
     for _, entry in entries:
         signal, role, gpu = str(entry.get("signal")), str(entry.get("role") or ""), entry.get("gpu_type")
         path = threshold_path(name, entry)
-        target = number_cell(entry.get("target_per_instance"), unit_of(signal))
+        target = number_cell(entry.get("target_per_instance"), unit_of(signal), key="target_per_instance")
         used = id(entry) in sizing
         note = " · ".join(
             part for part in ("sizes the pool" if used else "", str(gpu) if gpu else "") if part
@@ -191,13 +191,11 @@ def thresholds(name: str, service: Mapping[str, Any], chosen: Choice, anchors: A
         cells = [
             text_cell(signal_label(signal, role), note=note),
             target,
-            number_cell(entry.get("headroom_ratio"), "", decimals=2),
-            estimate_cell(entry.get("capacity"), unit_of(signal)),
-            _ratio_cell(entry.get("scale_out_ratio")),
-            _ratio_cell(entry.get("scale_in_ratio")),
-            number_cell(entry.get("cooldown_out_s"), "s"),
-            number_cell(entry.get("cooldown_in_s"), "s"),
-            status_cell(entry.get("status")),
+            number_cell(entry.get("headroom_ratio"), "", decimals=2, key="headroom_ratio"),
+            estimate_cell(entry.get("capacity"), unit_of(signal), key="capacity"),
+            *(_ratio_cell(entry.get(key), key) for key in ("scale_out_ratio", "scale_in_ratio")),
+            *(number_cell(entry.get(key), "s", key=key) for key in ("cooldown_out_s", "cooldown_in_s")),
+            status_cell(entry.get("status"), key="status"),
             text_cell(reason_text(entry.get("reason")), wide=True),
         ]
         rows.append({"id": anchors.claim(path, target["text"]), "cells": cells, "path": path})
@@ -223,8 +221,27 @@ def threshold_path(name: str, entry: Mapping[str, Any]) -> str:
     return evidence_path(name, "derive", what, entry.get("evidence"))
 
 
-def _ratio_cell(value: Any) -> Cell:
-    return number_cell(value, "× target", None, 2)
+def _ratio_cell(value: Any, key: str) -> Cell:
+    return number_cell(value, "× target", None, 2, key=key)
+
+
+def startups(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
+    """Return how long instances of each pool took from being asked for to their first work."""
+    rows = []
+    for entry in records(service.get("startup")):
+        role = str(entry.get("role"))
+        path = evidence_path(name, "derive", f"startup@{role}", entry.get("evidence"))
+        took = number_cell(entry.get("value_s"), "s", entry.get("ci"), key="value_s")
+        cells = [
+            text_cell(role),
+            took,
+            number_cell(entry.get("births"), key="births"),
+            status_cell(entry.get("status"), key="status"),
+            text_cell(reason_text(entry.get("reason")), wide=True),
+        ]
+        rows.append({"id": anchors.claim(path, took["text"]), "cells": cells, "path": path})
+    heads = ["pool", "start-up time", "instances that came", "status", "reason"]
+    return table("Start-up times; intervals are 95 %", heads, rows)
 
 
 def findings(frame: pl.DataFrame, level: Sequence[str] = ("fail", "warn")) -> dict[str, Any]:

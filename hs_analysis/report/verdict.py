@@ -362,15 +362,19 @@ def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dic
     cells = [
         text_cell(name) | {"href": f"#{target}", "plain": True},
         text_cell(signal_label(*chosen) if chosen else None),
-        number_cell(entry.get("target_per_instance"), unit_of(str(entry.get("signal")))),
         number_cell(
-            answer.get("value"), "", answer.get("ci"), status=status(answer.get("status")) if answer else None
+            entry.get("target_per_instance"), unit_of(str(entry.get("signal"))), key="target_per_instance"
         ),
+        number_cell(answer.get("value"), "", answer.get("ci"), key="value")
+        | {"status": status(answer.get("status")) if answer else None},
         text_cell("a range: see below")
         if choice.decision.get("by_blocks")
-        else number_cell(choice.selected.get("vs_recorded"), "ratio"),
-        number_cell(over, "ratio", note="more than recorded" if first_line.is_worse(choice) else ""),
-        status_cell(choice.confidence, note=_not_to_apply(choice)) if choice.confidence else text_cell(None),
+        else number_cell(choice.selected.get("vs_recorded"), "ratio", key="vs_recorded"),
+        number_cell(over, "ratio", key="slo_violation_ratio")
+        | {"note": "more than recorded" if first_line.is_worse(choice) else ""},
+        status_cell(choice.confidence, note=_not_to_apply(choice), key="confidence")
+        if choice.confidence
+        else text_cell(None),
     ]
     return {"id": "", "cells": cells}
 

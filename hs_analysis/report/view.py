@@ -185,6 +185,7 @@ def _service(
     capacity = tables.capacities(name, service, anchors)
     thresholds = tables.thresholds(name, service, choice, anchors)
     speeds = gpu_types.table_of(name, service, anchors)
+    startups = tables.startups(name, service, anchors)
     ratio = _ratio(name, service, anchors)
     replayed = replay_tables.replay(name, service, choice, anchors)
     tried = replay_tables.drivers(name, service, anchors)
@@ -211,6 +212,7 @@ def _service(
         else "",
         "capacity": capacity,
         "thresholds": thresholds,
+        "startups": startups,
         "gpu_types": speeds,
         "ratio": ratio,
         "replay": replayed | _replay_words(service, choice),
@@ -255,7 +257,7 @@ def _demand(service: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("reconstruction_error", "reconstruction error", "ratio"),
     ):
         if is_number(given.get(key)):
-            rows.append(number_cell(given[key], unit, label=label))
+            rows.append(number_cell(given[key], unit, label=label, key=key))
     return rows
 
 
@@ -266,7 +268,7 @@ def _ratio(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str,
     for key, words in (("value", ""), ("at_least", "at least"), ("at_most", "at most")):
         if is_number(answer.get(key)):
             ci = answer.get("ci") if key == "value" else None
-            cells.append(number_cell(answer[key], "", ci, before=words, strong=True))
+            cells.append(number_cell(answer[key], "", ci, before=words, strong=True, key=key))
     first = cells[0]["text"] if cells else "no value"
     cells = cells or [text_cell(first, strong=True)]
     cells[0] |= {

@@ -6,10 +6,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from end_to_end.runs import SAMPLES, Finished
 from report.browser import BROWSER, SHEETS, VIEWS, assert_view_works, sheets
+from report.link_graph import Wanted, differences, pieces_of
 from seeds import first
+
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.provenance import made_by
+from hs_analysis.pipeline.report_stages import DETAIL_TABLES
+from hs_analysis.policy import dump, load_all
 
 
 @BROWSER
@@ -24,3 +31,15 @@ def test_the_report_of_a_sample_works(
     done = finished(root / "data_samples" / name, *SAMPLES[name])
     assert_view_works(running, done.folder / "report.html", done.summary, *view)
     assert sheets(running, done.folder / "report.html") <= SHEETS
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_numbers_and_links_of_a_sample_are_those_of_its_answers(
+    name: str, root: Path, finished: Finished
+) -> None:
+    """Read without summary.json, the report holds what summary.json, policy.yaml and hsa explain say."""
+    done = finished(root / "data_samples" / name, *SAMPLES[name])
+    details: dict[str, pl.DataFrame] = {one: tables.read(done.folder, one) for one in DETAIL_TABLES}
+    policies = {one.service: dump(one) for one in load_all((done.folder / "policy.yaml").read_text("utf-8"))}
+    wanted = Wanted(done.summary, policies, details, made_by())
+    assert differences(pieces_of((done.folder / "report.html").read_text("utf-8")), wanted) == []

@@ -38,3 +38,11 @@ def whole(page: str) -> str:
     page = _SECTION.sub(filled, page)
     assert not parts, f"parts without a section: {sorted(parts)[:3]}"
     return page
+
+
+def behind(page: str) -> dict[str, Any]:
+    """Return what stands behind the numbers of a page: ``made_by`` and ``numbers``, each from its path on."""
+    found = re.search(r'<script type="application/gzip" id="packed-evidence">([^<]*)</script>', page)
+    assert found, "the page says of no number what stands behind it"
+    said: dict[str, Any] = json.loads(unpacked(found[1]))
+    return said

@@ -6,6 +6,8 @@
   let ready = false, shared = {}, library = null;
   const charts = new Map();  // figure → what it is drawn from
   const parts = new Map();   // section → its HTML, until it is in the page
+  const behind = new Map();  // path of a number → what stands behind it
+  let madeBy = {};
   async function unpack(el) {
     const bytes = Uint8Array.from(atob(el.textContent), (sign) => sign.charCodeAt(0));
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
@@ -15,6 +17,9 @@
     for (const el of document.querySelectorAll(".packed-parts")) {
       for (const [id, html] of Object.entries(JSON.parse(await unpack(el)))) parts.set(id, html);
     }
+    const known = JSON.parse(await unpack(byId("packed-evidence")));
+    madeBy = known.made_by;
+    known.numbers.forEach(([path, ...said]) => behind.set(path, said));
     if (byId("packed-charts")) {
       shared = JSON.parse(await unpack(byId("packed-charts")));
       shared.charts.forEach(([key, chart]) => charts.set(key, chart));
@@ -94,7 +99,7 @@
   }
 
   // The address is the state: opening a link gives what a click on it gives. The parts it needs are open and no
-  // others, its place is marked and focused, its window is that of the charts.
+  // others, its place is marked and focused, what stands behind it is beside it, its window is that of the charts.
   // Going back brings back what was. A part that folds is known by the element around it that has an id, and its
   // number in there: parts that are packed come into the page later, and rows are sorted.
   const contents = document.querySelector(".contents details");
@@ -123,7 +128,7 @@
     const open = [...folds].filter(([, el]) => el.open).map(([name]) => name);
     const focus = document.activeElement, home = focus && focus.closest("[id]");
     const place = home ? [home.id, [...home.querySelectorAll(CONTROLS)].indexOf(focus)] : null;
-    history.replaceState({ open, top: scrollY, focus: place }, "");
+    history.replaceState({ open, top: scrollY, focus: place, sheet: Boolean(document.querySelector(".evidence")) }, "");
   }
   function focused(place) {
     const home = place && byId(place[0]);
@@ -160,11 +165,13 @@
   }
   function land() {
     if (!ready) return;
+    close();
     const raw = location.hash.slice(1), link = links.parse(raw), el = raw ? find(link.target) : null;
     const kept = history.state;
     here = link.target;
     if (kept || raw) unfold(kept && kept.open, el);
     mark(el);
+    if (el && (!kept || kept.sheet) && behind.has(el.id.slice(1))) tell(el, behind.get(el.id.slice(1)));
     timeWindow.at(link.target);
     timeWindow.set(link.from, link.to);
     if (el && !kept) el.scrollIntoView({ block: "start" });
@@ -199,11 +206,61 @@
     const fragment = links.print(target, from, to);
     keep();
     if (fragment !== location.hash) history.pushState(null, "", fragment);
-    if (target !== here) mark(find(target));
+    if (target !== here) { close(); mark(find(target)); }
     here = target;
     timeWindow.at(target);
     lost("");
   });
+
+  // Beside the number: its chart, the code that ran, its rows, its input files with their bytes.
+  function tell(el, [kind, title, key, rows, window, metrics, on]) {
+    const made = byId("evidence-frame").content.cloneNode(true).querySelector("section");
+    made.querySelector("#evidence-h").textContent = "Behind this number: " + title;
+    const said = { made_by: codes(madeBy[kind]), metrics: codes(metrics), window: [window], rows: rows ? [rows] : [],
+      inputs: [inputFiles()], on: on.map((path) => anchorTo("#/" + path, behind.get(path)?.[1] ?? path)) };
+    for (const [part, nodes] of Object.entries(said)) {
+      const place = made.querySelector(`[data-part="${part}"]`);
+      if (nodes.length) nodes.forEach((node, n) => place.append(n ? ", " : "", node));
+      else { place.previousElementSibling.remove(); place.remove(); }
+    }
+    const method = byId("method-" + (kind === "bench_sweeps" ? "sweeps" : kind));
+    if (method) made.querySelector('[data-part="window"]').append("; ", anchorTo("#" + method.id, "how this is made"));
+    if (key && !document.querySelector(`[data-figure="${key}"]`)) put(`data-figure="${key}"`);
+    const shown = key && document.querySelector(`[data-figure="${key}"]`), copy = made.querySelector("figure");
+    (el.closest(".scroll") || el).after(made);
+    if (!shown) { copy.remove(); return; }
+    copy.dataset.figure = key;
+    if (shown.dataset.link) copy.dataset.link = shown.dataset.link;
+    const caption = shown.querySelector("figcaption").cloneNode(true);
+    caption.id = "evidence-title";
+    copy.append(caption, shown.querySelector(".reading").cloneNode(true));
+    frame(copy);
+  }
+  function close() {
+    document.querySelectorAll(".evidence").forEach((el) => el.remove());
+  }
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !event.target.closest("#window")) close();
+  });
+  document.addEventListener("click", (event) => { if (event.target.dataset.close) close(); });
+  function codes(names) {
+    return (names || []).map((name) => Object.assign(document.createElement("code"), { textContent: name }));
+  }
+  function anchorTo(href, words) {
+    return Object.assign(document.createElement("a"), { href, textContent: words });
+  }
+  function inputFiles() {
+    const rows = byId("inputs") ? [...byId("inputs").tBodies[0].rows] : [];
+    const words = rows.map((row) => [...row.cells].slice(0, 3).map((cell) => cell.textContent.trim()).join(", SHA-256 ")
+      .replace(", SHA-256 ", ", "));
+    if (words.length === 1) return words[0];
+    const sum = rows.reduce((all, row) => all + Number(row.cells[1].textContent.replace(/\D/g, "")), 0);
+    const more = document.createElement("details");
+    more.append(Object.assign(document.createElement("summary"), { textContent: rows.length + " files, "
+      + sum.toLocaleString("en") + " bytes, with SHA-256" }));
+    words.forEach((text) => more.append(Object.assign(document.createElement("div"), { textContent: text })));
+    return more;
+  }
 
   // Copy and save.
   function say(button, word) {
