@@ -233,7 +233,7 @@ def replay(
 
 def _replayed(ran: Ran) -> CommandOutput:
     """Return the backtest; people first read whom it leaves out and where it breaks the SLO more."""
-    from hs_analysis.pipeline.results import sections, unserved
+    from hs_analysis.pipeline.results import decisions, sections, unserved
     from hs_analysis.report import first_line
     from hs_analysis.report.choice import choose
 
@@ -244,7 +244,10 @@ def _replayed(ran: Ran) -> CommandOutput:
     slo = ran.manifest.settings.get("slo") or {}
     lost = first_line.without_service({"warnings": unserved(ran.folder, ran.manifest)})
     first = [f"WARNING: {text}" for text in lost]
-    first += [line for one in services for line in first_line.warnings(one, choose(one, ""), slo)]
+    decided = decisions(ran.folder, ran.manifest)
+    for one in services:
+        known = one | decided.get(one["service"], {})
+        first += first_line.warnings(known, choose(known, ""), slo)
     return replace(found, blocks=lambda: [*first, *(b for one in services for b in backtest.replay(one))])
 
 

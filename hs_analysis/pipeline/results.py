@@ -134,6 +134,17 @@ def sections(folder: Path, stage: str) -> list[Plain]:
     ]
 
 
+def decisions(folder: Path, manifest: Manifest) -> dict[str, Plain]:
+    """Return the decision on each service by its name; none where it was not made from this replay."""
+    from hs_analysis.pipeline.policy_stages import read_decision
+
+    record = manifest.stages.get("policy")
+    if record is None or record.stale:
+        return {}
+    names = [entry["service"] for entry in read_entries(folder)]
+    return {name: summary.decision_section(read_decision(folder, name)) for name in names}
+
+
 def ratio_tests(folder: Path) -> list[Plain]:
     """Return the answers of the ratio tests of a run."""
     from hs_analysis.pipeline.study_stages import read_sweeps

@@ -13,7 +13,7 @@ from typing import Any
 from hs_analysis.report.apply import next_command
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.choice import Choice, mapping, primary_thresholds, records
-from hs_analysis.report.decision_words import limit_line, moved, scale_in_line, target_name
+from hs_analysis.report.decision_words import day_range, limit_line, moved, scale_in_line, target_name
 from hs_analysis.report.slo import NO_SLO, edges
 from hs_analysis.report.wording import (
     fixed,
@@ -137,7 +137,9 @@ def _hours(choice: Choice) -> str:
     if decision.get("recommend") == "keep":
         who = "The best candidate "
     if decision.get("by_blocks"):
-        amount = _day_range(decision.get("hours_saved_ci"))
+        said = day_range(decision.get("hours_saved_ci"))
+        known = f"{said} instance-hours (one day tells only a range)"
+        amount = known if said else "hours that one day does not tell"
         start = f"{who}needs {amount}" if who else f"Needs {amount}"
     elif is_number(share):
         inside = interval(decision.get("hours_saved_ci"), "ratio")
@@ -168,14 +170,6 @@ def _unknown_hours(choice: Choice) -> str:
     if not kept:
         return f"Saving: not known: {decision.get('why')}."
     return f"Saving: not known. Instances stay within bounds: {', '.join(kept)}."
-
-
-def _day_range(saved: Any) -> str:
-    """Return the hours that one day tells only a range of, against those recorded."""
-    if not saved:
-        return "hours that one day does not tell"
-    low, high = (f"{percent(abs(end))} {'more' if end < 0 else 'fewer'}" for end in saved)
-    return f"{low} to {high} instance-hours (one day tells only a range)"
 
 
 def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:

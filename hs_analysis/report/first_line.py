@@ -19,13 +19,15 @@ MOST_POOLS = 3
 def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
     """Return the first lines of a backtest that warn of a policy; mostly there are none.
 
-    Of the selected policy, and of policies given beside it. Only what the replay knows is warned of: an SLO
+    Of the selected policy what its decision says, or what its row says where no decision was made from this
+    replay; of policies given beside it what their rows say. Only what the replay knows is warned of: an SLO
     that is broken, or loads that nothing recorded ever carried.
 
     Parameters
     ----------
     service
-        The service's part of summary.json, at least ``service`` and ``replay``.
+        The service's part of summary.json, at least ``service`` and ``replay``; ``decision`` where there is
+        one of this replay.
     choice
         The selected policy and the recorded counts as replayed.
     slo
@@ -36,12 +38,13 @@ def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any])
     rows = records(mapping(service.get("replay")).get("policies"))
     own = {choice.policy, choice.backtested, choice.selected.get("policy"), PERIODIC, *BASELINES}
     given = [row for row in rows if row.get("policy") not in own]
-    found = []
-    for row in [choice.selected, *given] if choice.selected else given:
-        if said := _alarm(row, choice, slo):
-            name = f"{row['policy']} of" if row in given else "the selected policy of"
-            found.append(f"WARNING: on the test window {name} {service['service']} {said}.")
-    return found
+    if choice.decision:
+        said = str(mapping(choice.decision.get("alarm")).get("text") or "")
+    else:
+        said = _alarm(choice.selected, choice, slo) if choice.selected else ""
+    warned = [("the selected policy", said), *((row["policy"], _alarm(row, choice, slo)) for row in given)]
+    at = "WARNING: on the test window"
+    return [f"{at} {name} of {service['service']} {said}." for name, said in warned if said]
 
 
 def _alarm(row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:

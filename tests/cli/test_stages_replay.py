@@ -49,6 +49,7 @@ def test_the_first_line(
     kept: dict[str, dict[str, Any]] = {"select": {"selection": chosen}, "replay": {"replay": found}}
     monkeypatch.setattr(results, "sections", lambda folder, stage: [{"service": "s"} | kept[stage]])
     monkeypatch.setattr(results, "unserved", lambda folder, manifest: [])
+    monkeypatch.setattr(results, "decisions", lambda folder, manifest: {})
     ran: Any = SimpleNamespace(folder=Path("r"), manifest=SimpleNamespace(settings={"slo": slo}))
     shown = _replayed(ran)
     blocks = list(shown.blocks())

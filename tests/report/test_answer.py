@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hs_analysis.report import decision_words
 from hs_analysis.report.answer import QUESTION_WIDTH, WIDTH, answer_of, fitted
 from hs_analysis.report.choice import choose
 
@@ -99,6 +100,13 @@ def test_one_day_tells_a_range_and_a_floor_a_range_of_risk() -> None:
     lines = said(service(by_blocks=True, hours_saved_ci=[-0.05, 0.29], hours_saved_ratio=None, slo_risk=risk))
     assert lines[1].startswith("Needs 5.0 % more to 29 % fewer instance-hours (one day tells only a range)")
     assert lines[2] == "Risk: 0.10 to 3.1 % of windows over the SLO (limit 5 %, recorded 0 %)."
+
+
+def test_a_range_of_one_sign_is_said_alike_in_every_place() -> None:
+    """The answer's lines and the decision in words call it the same."""
+    day = {"by_blocks": True, "hours_saved_ci": [0.05, 0.29], "hours_saved_ratio": None}
+    assert said(service(**day))[1].startswith("Needs 5.0 % to 29 % fewer instance-hours (one day tells only")
+    assert decision_words.hours_line(day) == "hours: 5.0 % to 29 % fewer than recorded, by blocks of one day"
 
 
 def test_what_was_not_replayed_says_within_which_counts_it_stays() -> None:

@@ -70,3 +70,16 @@ def test_nothing_is_said_without_an_slo_or_a_backtest() -> None:
     assert said(row("p", 0.9, "over"), RAN, slo={"ttft_s": None, "tbt_s": None}) == []
     assert said() == []
     assert warnings({"service": "s", "replay": None}, choose({"service": "s"}, ""), SLO) == []
+
+
+def test_of_the_selected_policy_the_decision_is_believed() -> None:
+    """What was decided on is not judged again: its warning is the decision's, of others it is their row's."""
+    rows = [row("p", 0.16, "over"), row("mine.yaml", 0.2, "over"), RAN]
+    one: dict[str, Any] = {"service": "s", "selection": [{"policy": "p", "chosen": True}]}
+    one |= {"replay": {"policies": rows, "calibration": {}}, "decision": {"recommend": "keep", "alarm": None}}
+    (line,) = warnings(one, choose(one, ""), SLO)
+    assert line.startswith("WARNING: on the test window mine.yaml of s breaks the SLO in 20.00%")
+    one["decision"]["alarm"] = {"code": "x", "text": "is known to be late"}
+    assert warnings(one, choose(one, ""), SLO)[0] == (
+        "WARNING: on the test window the selected policy of s is known to be late."
+    )
