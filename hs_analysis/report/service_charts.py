@@ -61,7 +61,7 @@ def draw(
         "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"], service),
         "replay": _replay(service, choice, tables["timeline"], budget),
         "decision": [] if crowded else first_screen.pool_charts(tables["timeline"], service, choice, budget),
-        "front": None if crowded else policy_charts.front(service),
+        "front": policy_charts.front(service),
         "drivers": policy_charts.drivers(records(service.get("drivers"))),
     }
     targets = {

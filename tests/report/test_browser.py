@@ -278,6 +278,18 @@ def test_without_scripts_the_answers_are_there(running: Any, written: Any) -> No
         assert page.locator("button:visible").count() == 0
 
 
+def test_a_browser_that_unpacks_nothing_says_so(running: Any, written: Any) -> None:
+    """Without DecompressionStream the answers, tables and links are there, and a line says what is not."""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
+        page.add_init_script("delete globalThis.DecompressionStream")
+        page.reload()
+        page.wait_for_selector("#unpacked:visible")
+        assert "can't unpack charts" in page.locator("#unpacked").inner_text()
+        page.locator("#s1-verdict a.ev").first.click()
+        page.wait_for_selector(".marked:visible")
+        assert page.locator("#s1-targets tbody tr").count() == 2
+
+
 def test_print_is_light_and_unfolded(running: Any, written: Any) -> None:
     """Printed from a dark screen the page is dark on white, what a decision rests on is open, on 8 pages."""
     with opened(running, written("sample", samples.sample()), 1280, "dark") as (page, trouble):
