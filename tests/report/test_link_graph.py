@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,7 +16,7 @@ from report.link_graph import Pieces, Wanted, differences, pieces_of
 from report.unpacked import behind
 
 from hs_analysis.pipeline.provenance import made_by
-from hs_analysis.report import render
+from hs_analysis.report import html, packing, render
 
 FEW, EACH = 3, 6
 """Services of the page of the fast suite; defects of each kind on the page of sixty."""
@@ -57,6 +59,31 @@ def test_sixty_services_have_theirs_and_defects_are_caught() -> None:
     assert missed.total() <= 0.01 * seeds, missed
 
 
+RENDERED = """() => {
+  document.querySelectorAll('.packed-parts').forEach((el) => el.remove());
+  return document.documentElement.outerHTML;
+}"""
+
+
+@BROWSER
+@pytest.mark.parametrize("count", [FEW, pytest.param(60, marks=pytest.mark.slow)])
+def test_the_page_that_a_browser_made_has_them(
+    running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Crawled as elements of the browser, every part unpacked by it, the page differs in nothing."""
+    monkeypatch.setattr(html, "lightened", functools.partial(packing.lightened, limit=0))
+    sample = samples.many(count)
+    path = tmp_path / "report.html"
+    path.write_text(render(*sample.arguments(), made_by()), encoding="utf-8")
+    with opened(running, path, 1280, "light") as (page, trouble):
+        page.evaluate(UNFOLD)
+        page.wait_for_function("!document.querySelector('.packed')")
+        rendered = page.evaluate(RENDERED)
+        assert trouble == []
+    wanted = Wanted(sample.summary, sample.policies, sample.details, made_by())
+    assert differences(pieces_of(rendered), wanted) == []
+
+
 PANELS = """async () => {
   const found = {};
   for (const path of [...document.querySelectorAll('[id^="/"]')].map((el) => el.id)) {
@@ -76,7 +103,7 @@ PANELS = """async () => {
 
 
 @BROWSER
-def test_a_link_shows_chart_code_rows_and_input_bytes(running: Any, tmp_path: Any) -> None:
+def test_a_link_shows_chart_code_rows_and_input_bytes(running: Any, tmp_path: Path) -> None:
     """In one click every number stands beside its chart, what made it, its rows and its input files."""
     sample = samples.sample()
     page_text = render(*sample.arguments(), made_by())
