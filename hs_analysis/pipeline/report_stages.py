@@ -227,7 +227,7 @@ def write_anonymised(run: Path, manifest: Manifest, key: bytes = b"") -> tuple[P
         When a value would still stand in the page; then nothing is written.
     """
     from hs_analysis.report import anonymise, render
-    from hs_analysis.report.library import chart_library
+    from hs_analysis.report.packing import spread
 
     settings = from_plain(Settings, manifest.settings)
     arguments = [Path(text) for text in manifest.arguments]
@@ -244,7 +244,7 @@ def write_anonymised(run: Path, manifest: Manifest, key: bytes = b"") -> tuple[P
         aliases.text(command),
         makers,
     )
-    anonymise.check(aliases, page.replace(chart_library(), ""))
+    anonymise.check(aliases, spread(page))
     path = run / ANONYMISED_FILE
     path.write_text(page, encoding="utf-8", newline="\n")
     return path, sorted(aliases.spoken)

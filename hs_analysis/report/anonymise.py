@@ -192,7 +192,7 @@ def address_of(value: str) -> str | None:
 
 
 def check(aliases: Aliases, page: str) -> None:
-    """Refuse a page in which a value still stands.
+    """Refuse a page, as `hs_analysis.report.packing.spread` returns it, in which a value still stands.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -26,6 +26,8 @@ PACKED_FIRST = (
 """Parts of a service by the name in their element id, the one that a decision rests on least first."""
 
 _LEVEL = 9
+_PACKED = re.compile(r'<script type="application/gzip" (id|class)="([^"]+)">([^<]*)</script>')
+_LIBRARY_ID = "packed-library"
 _PART = re.compile(r"<!--part (\w+(?:-(\w+))?)-->(.*?)<!--/part-->", re.DOTALL)
 _NOTE_HERE, _ISLANDS_HERE = "<!--packed note-->", "<!--packed parts-->"
 _NOTE = (
@@ -42,6 +44,33 @@ def packed(text: str) -> Markup:
 def unpacked(text: str) -> str:
     """Return what `packed` was given."""
     return gzip.decompress(base64.b64decode(text)).decode()
+
+
+def spread(page: str) -> str:
+    """Return a page with every text that is packed in it, one a line; the chart library is left out.
+
+    Texts stand as they are shown: no sign of JSON is left in them.
+    """
+
+    def told(found: re.Match[str]) -> str:
+        if found[2] == _LIBRARY_ID:
+            return ""
+        return "\n".join(_texts(json.loads(unpacked(found[3]))))
+
+    return _PACKED.sub(told, page)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Yield the texts of plain data, keys among them."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield str(key)
+            yield from _texts(value)
+    elif isinstance(node, list):
+        for one in node:
+            yield from _texts(one)
 
 
 def plain_json(data: Any) -> str:

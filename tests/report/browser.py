@@ -31,12 +31,14 @@ UNIT = """(el) => {
   return unit ? unit.textContent.trim() : '';
 }"""
 
-READY = "document.documentElement.classList.contains('ready')"
-"""Whether a page has unpacked what it holds."""
+READY = (
+    "(!document.getElementById('packed-evidence') || document.documentElement.classList.contains('ready'))"
+)
+"""Whether a page has unpacked what it holds; an older one packs nothing."""
 
 DRAWN = f"""() => {{
   const packed = document.querySelectorAll('.packed > details[open]');
-  const all = [...document.querySelectorAll('figure[data-figure]')].map((el) => el.querySelector('.vega'));
+  const all = [...document.querySelectorAll('figure.chart')].map((el) => el.querySelector('.vega'));
   return {READY} && !packed.length && all.every((el) => el && el.dataset.state)
     ? all.map((el) => [el.dataset.chart, el.dataset.state]) : null;
 }}"""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report import sample as samples
-from report.browser import BROWSER, axe_violations, drawn, opened
+from report.browser import BROWSER, READY, axe_violations, drawn, opened
 
 from hs_analysis import evidence
 from hs_analysis.evidence import STAGES
@@ -54,6 +54,7 @@ REACH = """(href) => {
   for (let up = link; up; up = up.parentElement) if (up.tagName === 'DETAILS') up.open = true;
   document.querySelectorAll('details').forEach((el, place) => { if (place % 5 === 3) el.open = true; });
   link.classList.add('tried');
+  link.focus();
 }"""
 """Open by hand the parts that hide a link, as a reader does who clicks it, and some others."""
 
@@ -76,10 +77,16 @@ def landed(running: Any, path: Path, fragment: str = "") -> Iterator[Any]:
     """Open a report at an address, on a wide light screen; nothing may go wrong."""
     with opened(running, path, 1280, "light") as (page, trouble):
         if fragment:
-            page.goto("about:blank")
-            page.goto(path.resolve().as_uri() + fragment)
+            visit(page, path, fragment)
         yield page
         assert trouble == []
+
+
+def visit(page: Any, path: Path, fragment: str) -> None:
+    """Open a report at an address as a reader does who has not seen it yet."""
+    page.goto("about:blank")
+    page.goto(path.resolve().as_uri() + fragment)
+    page.wait_for_function(READY)
 
 
 def settle(page: Any) -> dict[str, Any]:
@@ -192,13 +199,11 @@ def differing(
     """Click each link on a page that stands elsewhere, open it on a fresh one; return what differs."""
     found = []
     for fragment, start in fragments.items():
-        page.goto("about:blank")
-        page.goto(path.resolve().as_uri() + start)
+        visit(page, path, start)
         page.evaluate(REACH, fragment)
         page.locator("a.tried").click()
         clicked = settle(page)
-        page.goto("about:blank")
-        page.goto(path.resolve().as_uri() + clicked["hash"])
+        visit(page, path, clicked["hash"])
         own = settle(page)
         assert clicked["seen"] or not clicked["marked"]
         found += [(fragment, clicked, own)] if own != clicked else []
