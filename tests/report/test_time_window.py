@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from report.browser import BROWSER, READY, axe_violations, drawn, opened
 
 from hs_analysis import evidence
 from hs_analysis.evidence import STAGES
-from hs_analysis.report import chart_links, render
+from hs_analysis.report import chart_links, html, packing, render
 
 pytestmark = BROWSER
 
@@ -34,7 +35,9 @@ AXES = """() => Object.fromEntries([...document.querySelectorAll('[data-link] .v
 
 STATE = """() => ({
   hash: location.hash,
-  open: [...document.querySelectorAll('details')].flatMap((el, place) => el.open ? [place] : []),
+  open: [...document.querySelectorAll('details[open]')].map((el) =>
+    (el.parentElement.closest('[id]')?.id || '') + ' ' + el.querySelector('summary').textContent),
+  sheet: document.getElementById('evidence-h')?.textContent ?? '',
   focus: document.activeElement.id || document.activeElement.dataset.link || document.activeElement.tagName,
   marked: [...document.querySelectorAll('.marked')].map((el) => el.id || el.dataset.link),
   window: [...document.querySelectorAll('#window input')].map((field) => field.value),
@@ -45,7 +48,7 @@ STATE = """() => ({
 })"""
 """What a link decides: address, open parts, focus, marks, window, and whether it is on the screen."""
 
-EVERY = """() => [...new Set([...document.querySelectorAll('a[href^="#"]')].map((a) => a.hash))]"""
+EVERY = """() => [...new Set([...document.querySelectorAll('a[href^="#"]:not(.skip)')].map((a) => a.hash))]"""
 
 REACH = """(href) => {
   let link = [...document.querySelectorAll('a')].find((a) => a.getAttribute('href') === href);
@@ -54,7 +57,6 @@ REACH = """(href) => {
   for (let up = link; up; up = up.parentElement) if (up.tagName === 'DETAILS') up.open = true;
   document.querySelectorAll('details').forEach((el, place) => { if (place % 5 === 3) el.open = true; });
   link.classList.add('tried');
-  link.focus();
 }"""
 """Open by hand the parts that hide a link, as a reader does who clicks it, and some others."""
 
@@ -95,9 +97,9 @@ def settle(page: Any) -> dict[str, Any]:
     return dict(page.evaluate(STATE))
 
 
-def drag(page: Any, chart: str, start: float, end: float) -> None:
+def drag(page: Any, chart: str, start: float, end: float, within: str = "") -> None:
     """Choose a window on a chart: from one part of its width to another."""
-    element = page.locator(f'.vega[data-chart="{chart}"]')
+    element = page.locator(f'{within} .vega[data-chart="{chart}"]').first
     element.scroll_into_view_if_needed()
     box = element.bounding_box()
     y = box["y"] + 90
@@ -242,6 +244,44 @@ def test_a_link_followed_inside_a_window_names_it(running: Any, path: Path) -> N
     with landed(running, path, states[-1]["hash"]) as page:
         drawn(page)
         assert page.evaluate(AXES)["s1-ratio"] == axes["s1-ratio"]
+
+
+def test_the_chart_behind_a_number_has_the_window_of_the_number(running: Any, path: Path) -> None:
+    """A window chosen on it stays with the number, and the address gives number, sheet and window again."""
+    with landed(running, path, f"#{RATIO}") as page:
+        page.wait_for_selector(".evidence .vega[data-state='drawn'] svg", timeout=60_000)
+        drag(page, "s1-ratio", 0.3, 0.6, ".evidence")
+        chosen = settle(page)
+        assert chosen["hash"].startswith(f"#{RATIO}?from=")
+        assert chosen["sheet"].startswith("Behind this number: ")
+        shown = page.evaluate("document.querySelector('.evidence .vega').dataset.window")
+        assert shown.split("/")[0] in chosen["hash"]
+        visit(page, path, chosen["hash"])
+        assert settle(page) == chosen
+        drawn(page)
+        assert page.evaluate("document.querySelector('.evidence .vega').dataset.window") == shown
+        drag(page, "s1-ratio", 0.3, 0.6, "figure:not(.evidence figure)")
+        assert page.evaluate("location.hash").startswith(f"#/{NAME}/derive/chart:ratio?from=")
+        assert page.locator(".evidence").count() == 0
+
+
+def test_links_into_packed_parts_open_as_they_click(
+    running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a page whose parts are all packed, links of numbers and charts bring their parts into it."""
+    monkeypatch.setattr(html, "lightened", partial(packing.lightened, limit=0))
+    path = tmp_path / "packed.html"
+    path.write_text(render(*samples.sample().arguments()), encoding="utf-8")
+    assert "packed-parts" in path.read_text("utf-8")
+    with landed(running, path) as page:
+        assert differing(page, path, LINKS) == []
+        visit(page, path, f"#{RATIO}")
+        before = settle(page)
+        page.evaluate("location.hash = '#s1-load'")
+        page.wait_for_function("document.querySelector('#s1-load .part').open")
+        page.go_back()
+        page.wait_for_function("() => !document.querySelector('#s1-load .part').open")
+        assert settle(page) == before
 
 
 @pytest.mark.slow

@@ -203,10 +203,11 @@
   });
   // A window that was chosen here: its chart is the place, and the address names both.
   timeWindow.whenChosen((target, from, to) => {
-    const fragment = links.print(target, from, to);
+    const fragment = links.print(target, from, to), el = find(target);
     keep();
     if (fragment !== location.hash) history.pushState(null, "", fragment);
-    if (target !== here) { close(); mark(find(target)); }
+    if (target !== here) { close(); mark(el); }
+    else if (el && document.activeElement.closest(".evidence")) el.focus({ preventScroll: true });
     here = target;
     timeWindow.at(target);
     lost("");
