@@ -142,7 +142,7 @@ def decisions(folder: Path, manifest: Manifest) -> dict[str, Plain]:
     if record is None or record.stale:
         return {}
     names = [entry["service"] for entry in read_entries(folder)]
-    return {name: summary.decision_section(read_decision(folder, name)) for name in names}
+    return {name: summary.decision_section(read_decision(folder, name), None) for name in names}
 
 
 def ratio_tests(folder: Path) -> list[Plain]:

@@ -119,8 +119,8 @@ def targets(service: Mapping[str, Any]) -> dict[str, Any]:
         why, assumed = str(entry.get("why_not") or ""), str(entry.get("assumes") or "")
         cells = [
             text_cell(title, note=f"not replayed: {why}" if why else assumed),
-            hours_cell(entry.get("instance_hours")),
-            hours_cell(entry.get("gpu_hours")),
+            hours_cell(entry, "instance_hours"),
+            hours_cell(entry, "gpu_hours"),
             number_cell(entry.get("slo_violation_ratio"), "ratio"),
             number_cell(entry.get("under_faults"), "ratio"),
             number_cell(entry.get("under_bursts"), "ratio"),
