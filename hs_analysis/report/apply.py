@@ -66,6 +66,7 @@ ASSUMPTIONS = {
     "An instance still carries its target": r"target|capacity",
     "The signal can be read": r"missing|absent",
     "The guards are under their limits": r"guard",
+    "Requests have the tokens of the history": r"mix",
 }
 """What the policy assumes → how the name of the alert rule that watches it is recognised."""
 
