@@ -230,6 +230,7 @@ def _next_step(service: Mapping[str, Any], choice: Choice, folder: str) -> str:
 def _questions(service: Mapping[str, Any], choice: Choice) -> list[str]:
     """Return what is open: another winner of the study, edges, assumptions, refusals, cut requests."""
     found = [f"Note: {text}" for text in [_other_winner(service, choice)] if text]
+    found += [f"Fill in: {text}." for text in [_blanks(service, choice)] if text]
     found += [f"Open: {text}." for text in edges(service)]
     guessed = assumed(service, choice.spec)
     found += [f"Assumed: {text}." for text in guessed]
@@ -244,6 +245,15 @@ def _questions(service: Mapping[str, Any], choice: Choice) -> list[str]:
     if limits := mapping(choice.decision.get("limits")):
         found.append(f"Limit: {limit_line(limits)}.")
     return found
+
+
+def _blanks(service: Mapping[str, Any], choice: Choice) -> str:
+    """Return which names nothing told: the files hold texts in their place that no cluster has."""
+    sentences = mapping(service.get("apply")).get("not_filled") or []
+    if choice.decision.get("recommend") != "apply" or not sentences:
+        return ""
+    names = [str(one).removeprefix("Replace ").partition(" by ")[0] for one in sentences]
+    return f"{', '.join(names)}; exports/APPLY.md says by what"
 
 
 def _other_winner(service: Mapping[str, Any], choice: Choice) -> str:

@@ -5,6 +5,7 @@ Each function returns what breaks its law, in words; empty means that it holds.
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -15,12 +16,15 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from hs_analysis.cli.output import as_markdown
 from hs_analysis.cli.verdict import run_result
 from hs_analysis.evidence import path as evidence_path
 from hs_analysis.export import NOT_RECOMMENDED
 from hs_analysis.export.model import plain_number
 from hs_analysis.policy import dump, load_all
 from hs_analysis.policy.rounding import DIGITS
+from hs_analysis.report.answer import answer_of
+from hs_analysis.report.choice import choose, mapping
 from hs_analysis.report.headlines import HEADLINES
 from hs_analysis.report.wording import LEAST_PERCENT, number
 
@@ -289,6 +293,21 @@ def _shows(text: str, value: float) -> bool:
     return any(abs(shown - value * scale) <= max(last, 0.005 * value * scale) for scale in scales)
 
 
+def apart_in_words(
+    summary: Mapping[str, Any], policies: Mapping[str, str], folder: Path, page: str
+) -> Iterator[str]:
+    """Yield sentences of the answer that Markdown or the first screen does not hold word for word."""
+    slo = mapping(summary.get("slo"))
+    blocks = run_result(summary, list(policies.values()), folder).blocks()
+    markdown = as_markdown(blocks).replace("\\", "")
+    shown = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    for service in summary["services"]:
+        choice = choose(service, policies.get(service["service"], ""))
+        said = answer_of(service, choice, slo, str(folder))
+        yield from (f"{line!r} is not in Markdown" for line in said.lines if line not in markdown)
+        yield from (f"{line!r} is not on the page" for line in (said.hours, said.risk) if line not in shown)
+
+
 class _Pointed(HTMLParser):
     """Collects the text of every element that points at a value of summary.json."""
 
@@ -328,7 +347,7 @@ def told(folder: Path) -> tuple[dict[str, Any], list[Any], str]:
 def broken_laws(folder: Path) -> list[str]:
     """Return everything that a run folder breaks, each with its law in front."""
     summary, documents, printed = told(folder)
-    page = (folder / "report.html").read_text("utf-8")
+    page, text = ((folder / name).read_text("utf-8") for name in ("report.html", "policy.yaml"))
     laws = {
         "interval": [*outside_their_intervals(summary), *outside_their_intervals(documents)],
         "policy.yaml": apart_in_the_policy(summary, documents),
@@ -337,5 +356,6 @@ def broken_laws(folder: Path) -> list[str]:
         "exports": apart_in_the_exports(folder, documents),
         "decision": dear_and_no_better(summary),
         "report": apart_in_the_report(summary, page),
+        "words": apart_in_words(summary, {one.service: dump(one) for one in load_all(text)}, folder, page),
     }
     return [f"{law}: {what}" for law, found in laws.items() for what in found]

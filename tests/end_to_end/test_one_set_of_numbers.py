@@ -73,6 +73,7 @@ SPOILT: dict[str, Callable[[Path], None]] = {
     "ratio": _text("policy.yaml", "  pd_ratio:\n", RATIO),
     "exports": _text("exports/keda/*scaledobjects.yaml", 'threshold: "', 'threshold: "9'),
     "report": _summary(lambda s: s["pd_ratio"].update(value=9e9)),
+    "words": _text("report.html", "Risk: ", "Risk: about "),
 }
 """Law → what makes a run break it."""
 

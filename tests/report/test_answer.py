@@ -204,3 +204,14 @@ def test_a_line_never_grows_beyond_its_width(text: str) -> None:
 def test_a_long_line_is_cut_where_a_clause_ends(text: str, line: str) -> None:
     """Else at a word, with a sign that more follows."""
     assert fitted(text) == line
+
+
+def test_names_that_nothing_told_are_to_be_filled_in() -> None:
+    """Before a policy is applied; what is kept needs none."""
+    apply = {
+        "not_filled": ["Replace fill-in-namespace by the namespace in a.yaml:9, or give [export] namespace."]
+    }
+    lines = answer_of(service() | {"apply": apply}, choose(service(), PAIR), SLO, "RUN").questions
+    assert "Fill in: fill-in-namespace; exports/APPLY.md says by what." in lines
+    kept = service(recommend="keep") | {"apply": apply}
+    assert not any("Fill in" in line for line in answer_of(kept, choose(kept, PAIR), SLO, "RUN").questions)
