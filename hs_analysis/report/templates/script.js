@@ -275,12 +275,13 @@
     getSelection().removeAllRanges();
     getSelection().addRange(range);
   }
+  const KEPT_MS = 60_000;  // a busy browser starts the download seconds after the click
   function save(blob, name) {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = name;
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    setTimeout(() => URL.revokeObjectURL(link.href), KEPT_MS);
   }
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-copy], button[data-save], button[data-picture]");
