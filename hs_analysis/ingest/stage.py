@@ -612,8 +612,12 @@ def _write_tables(
 ) -> None:
     """Write samples first: contradictions among them are rejected rows."""
     samples = pa.RecordBatchReader.from_batches(SAMPLES, batches)
-    part = len(sample_parts(data / "samples" / "*.parquet"))
-    write_table(samples, SAMPLES, data / "samples" / f"part-{part}.parquet")
+    stored = sample_parts(data / "samples" / "*.parquet")
+    if before is None:  # what an earlier ingest left in the folder
+        for part in stored:
+            part.unlink()
+    number = 0 if before is None else len(stored)
+    write_table(samples, SAMPLES, data / "samples" / f"part-{number}.parquet")
     rows = quarantine.batches(intake.whole)
     if before is not None:
         rows = rejected_in_order(before, rows, dict(zip(intake.whole, intake.records, strict=True)))

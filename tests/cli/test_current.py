@@ -72,6 +72,8 @@ def test_a_pool_that_can_not_be_replayed_withholds_the_comparison(
     after = answer(mine)
     found = after["replay"].pop("current")
     assert (found["compared"], found["reason"]["code"]) == (None, "pool_not_replayed")
+    names = after.pop("apply")["not_filled"], before.pop("apply")["not_filled"]
+    assert len(names[0]) < len(names[1])  # today's objects tell some
     assert after == before
     page = (mine / "report.html").read_text("utf-8")
     assert "is not compared with the policy" in page

@@ -31,12 +31,17 @@ def test_object_without_limits_is_replayed_beside(monkeypatch: pytest.MonkeyPatc
     def written(policy: Policy, *_: Any) -> Any:
         return SimpleNamespace(control=control_of(policy), why_not="", differs=())
 
+    def written_as(_target: str, policy: Policy, *_: Any, **__: Any) -> Any:
+        return written(policy)
+
     for name, stand_in in {
         "chosen_policy": chosen, "read_verdicts": VERDICTS, "read_derived": derived(),
         "policy_primaries": (PAIR, True), "expressions": ({}, ()),
     }.items():  # fmt: skip
         monkeypatch.setattr(policy_stages, name, lambda *_, found=stand_in: found)
     monkeypatch.setattr(policy_stages, "deployed", written)
+    monkeypatch.setattr(policy_stages, "deployed_as", written_as)
+    monkeypatch.setattr(policy_stages, "known_service", lambda *_: None)
     monkeypatch.setattr(policy_stages, "with_knobs", lambda policy, *_: replace(policy, controller="hpa"))
     monkeypatch.setattr(tables, "read", lambda *_: None)
     work = SimpleNamespace(run=tmp_path, settings=LIMITED)

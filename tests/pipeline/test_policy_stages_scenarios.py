@@ -186,7 +186,8 @@ def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp
     found = replayed(monkeypatch, tmp_path, given)
     jsonschema.validate(found, schema())
     rows = {row["policy"]: row for row in found["policies"]}
-    assert list(rows)[:5] == [CHOSEN.policy, "in_sample", "heteroscale", "p.yaml", "current"]
+    own = [name for name in rows if not name.startswith("as_")]  # files of other targets
+    assert own[:5] == [CHOSEN.policy, "in_sample", "heteroscale", "p.yaml", "current"]
     same = ("instance_hours", "actions_per_day", "slo_violation_ratio")
     assert [rows["p.yaml"][k] for k in same] == [rows[CHOSEN.policy][k] for k in same]
     current = found["current"]
@@ -276,7 +277,8 @@ def test_a_topology_gives_a_row_a_policy(monkeypatch: pytest.MonkeyPatch, tmp_pa
     found = replayed(monkeypatch, tmp_path, Beside(topology=(Document("racks.yaml", TOPOLOGY),)))
     jsonschema.validate(found, schema())
     rows = {row["policy"]: row for row in found["placement"]}
-    assert list(rows) == [CHOSEN.policy, "in_sample", "heteroscale", "static_peak", "recorded"]
+    own = [name for name in rows if not name.startswith("as_")]
+    assert own == [CHOSEN.policy, "in_sample", "heteroscale", "static_peak", "recorded"]
     assert rows["recorded"]["unplaced_window_ratio"] == 1.0
     assert rows["recorded"]["crossing_ratio"] > 0.0
     assert rows["recorded"]["scarce_instance_hours"] == 0.0
