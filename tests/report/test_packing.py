@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,18 @@ def test_packing_gives_equal_characters_and_reads_back() -> None:
     assert made == packing.packed(text)
     assert not set("<>&\u2028") & set(made)
     assert packing.unpacked(made) == text
+
+
+@pytest.mark.parametrize("where", ['id="packed-charts"', 'id="packed-evidence"', 'class="packed-parts"'])
+def test_what_is_packed_is_spread_as_it_is_shown(where: str) -> None:
+    """A name at the start of a line, as a key and in a list is found; the chart library is left out."""
+    data = packing.plain_json({"acme-0": 1, "csv": ["pod\nacme-1,2", {"alt": "of acme-2"}]})
+    packed = f'<p>a</p><script type="application/gzip" {where}>{packing.packed(data)}</script>'
+    library = f'<script type="application/gzip" id="packed-library">{packing.packed("acme-3")}</script>'
+    found = packing.spread(f"{packed}{library}<p>b</p>")
+    assert re.findall(r"(?<!\w)acme-\d", found) == ["acme-0", "acme-1", "acme-2"]
+    assert "<p>a</p>" in found
+    assert found.endswith("<p>b</p>")
 
 
 @BROWSER
