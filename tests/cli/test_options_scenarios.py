@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from typer.testing import CliRunner
@@ -145,6 +146,8 @@ def test_compare_follows_links(finished: Path, tmp_path: Path) -> None:
     lost = summary["services"][0]["drivers"].pop()["evidence"]
     summary["services"][0]["service"] = "other/name"
     (other / "summary.json").write_text(json.dumps(summary), "utf-8")
+    page = (other / "report.html").read_text("utf-8")
+    (other / "report.html").write_text(page.replace(quote(name, safe=""), "other%2Fname"), "utf-8")
     arguments = ["compare", str(finished), str(other), "-o", "json"]
     found = json.loads(CliRunner().invoke(app, arguments).stdout)["links"]
     assert (found[0]["old"], found[0]["new"], found[0]["reason"]["code"]) == (lost, None, "not_tried")

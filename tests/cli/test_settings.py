@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from hs_analysis.cli.app import app
 from hs_analysis.pipeline import tasks
+from hs_analysis.report.packing import spread
 
 Hsa = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -192,7 +193,7 @@ def test_excluded_stretches_and_events_reach_the_answer(here: Path, finished: Pa
     (warning,) = [w for w in summary["warnings"] if w["code"] == "excluded"]
     assert "totals do not count" in warning["text"]
     assert summary["services"][0]["totals"]["requests"] < before
-    page = (run / "report.html").read_text()
+    page = spread((run / "report.html").read_text())
     assert "deploy: v2 of the model" in page
     assert "stretches that were excluded" in page
     assert "--exclude 2026-07-01T03:00:00Z..2026-07-01T04:00:00Z" in page
