@@ -1,4 +1,4 @@
-"""Make docs/images/report.png: the first screen of a report, in a real Chromium.
+"""Make docs/images/report*.png: the first screen of a report, wide and narrow, light and dark, in Chromium.
 
     .venv/bin/python docs/picture.py reports/demo-simulated-days/report.html
 
@@ -14,20 +14,25 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-PICTURE = Path(__file__).resolve().parent / "images" / "report.png"
-SIZE = {"width": 1280, "height": 1000}
+IMAGES = Path(__file__).resolve().parent / "images"
+WIDTHS = {1280: "", 400: "-narrow"}
+SCHEMES = {"light": "", "dark": "-dark"}
+HEIGHT = 1000
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the pictures."""
     browser = os.environ.get("HSA_CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as play:
         program = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = program.new_page(viewport=SIZE, color_scheme="light")
-        page.goto(Path(sys.argv[1]).resolve().as_uri())
-        page.wait_for_selector("[data-chart] svg, [data-chart] canvas")
-        page.wait_for_timeout(1500)
-        page.screenshot(path=PICTURE)
+        for width, narrow in WIDTHS.items():
+            for scheme, dark in SCHEMES.items():
+                size = {"width": width, "height": HEIGHT}
+                page = program.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+                page.goto(Path(sys.argv[1]).resolve().as_uri())
+                page.wait_for_selector("[data-chart] svg, [data-chart] canvas")
+                page.wait_for_timeout(1500)
+                page.screenshot(path=IMAGES / f"report{narrow}{dark}.png")
         program.close()
 
 
