@@ -191,8 +191,8 @@ def current(found: Mapping[str, Any]) -> list[Block]:
 
 def current_lines(found: Mapping[str, Any]) -> list[Block]:
     """Return what is saved against today's autoscaler, or why that is not said, and what was not read."""
-    from hs_analysis.report.beside import counts_lines, not_compared
-    from hs_analysis.report.wording import number, percent
+    from hs_analysis.report.beside import against_today, counts_lines, not_compared
+    from hs_analysis.report.wording import percent
 
     lines: list[Block] = [*not_compared(found)]
     both = found.get("compared")
@@ -203,9 +203,6 @@ def current_lines(found: Mapping[str, Any]) -> list[Block]:
             if now is None or then is None
             else f"; SLO broken in {percent(then)} of windows, today in {percent(now)}"
         )
-        lines.append(
-            f"against today's autoscaler: {number(both['policy_hours'])} {both['unit']} instead of "
-            f"{number(both['current_hours'])} ({percent(both['saved'])} saved){slo}"
-        )
+        lines.append(f"{against_today(both)}{slo}")
     lines += counts_lines(found)
     return lines + [f"today's autoscaler: {text}" for text in found.get("not_understood") or []]

@@ -52,9 +52,15 @@ def _notes(current: Mapping[str, Any]) -> list[str]:
     notes = [f"not understood, or only nearly: {text}" for text in current.get("not_understood") or []]
     both = mapping(current.get("compared"))
     if both:
-        hours = f"{number(both['policy_hours'])} {both['unit']} instead of {number(both['current_hours'])}"
-        notes.insert(0, f"against today's autoscaler: {hours} ({percent(both['saved'])} saved)")
+        notes.insert(0, against_today(both))
     return [*not_compared(current), *notes, *counts_lines(current)]
+
+
+def against_today(both: Mapping[str, Any]) -> str:
+    """Return the hours of the policy against those of today's autoscaler as a sentence."""
+    side = "fewer" if both["saved"] >= 0 else "more"
+    hours = f"{number(both['policy_hours'])} for {number(both['current_hours'])}"
+    return f"against today's autoscaler: {percent(abs(both['saved']))} {side} {both['unit']}, {hours}"
 
 
 def not_compared(current: Mapping[str, Any]) -> list[str]:

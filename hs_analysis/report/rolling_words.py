@@ -27,10 +27,7 @@ def coverage_text(capacity: Mapping[str, Any]) -> str:
         return ""
     count = coverage_count(capacity)
     if not count:
-        return f"realised coverage: none, {reason_text(found.get('reason'))}"
+        return f"not checked on later days: {reason_text(found.get('reason'))}"
     pairs = [(side, *found[side]) for side in ("below", "above")]
     sides = [f"just {side} it {held} of {seen}" for side, held, seen in pairs if seen]
-    return (
-        f"realised coverage {count}: so many agreed with the interval fitted on all before them"
-        f" ({', '.join(sides)})"
-    )
+    return f"{count} agree with the interval that the time before them gives ({', '.join(sides)})"

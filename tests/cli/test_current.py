@@ -91,7 +91,8 @@ def test_objects_that_stand_for_what_ran_are_compared(mine: Path, tmp_path: Path
     (ran,) = rows.filter(pl.col("policy") == "recorded").to_dicts()
     assert today["instance_hours"] == pytest.approx(ran["instance_hours"])
     told = text.split("against today's autoscaler: ", 1)[1]
-    assert told.split("instance-hours instead of ", 1)[1].startswith(f"{today['instance_hours']:.3g}")
+    assert " instance-hours, " in told
+    assert told.split(" for ", 1)[1].startswith(f"{today['instance_hours']:.3g}")
     assert (
         "today's autoscaler as replayed against what ran, mean instances: prefill 3.00 for 3.00, 0 apart"
         in text

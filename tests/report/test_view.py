@@ -321,7 +321,7 @@ def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> 
     texts = [cell["text"] for cell in found["changes"]["rows"][0]["cells"]]
     assert texts == ["chat (decode)", "target", "900", "1,277", "too low"]
     assert found["notes"] == [
-        "against today's autoscaler: 75.0 GPU-hours instead of 100 (25 % saved)",
+        "against today's autoscaler: 25 % fewer GPU-hours, 75.0 for 100",
         "not understood, or only nearly: f:1: chat: type cpu is not read",
         "today's autoscaler as replayed against what ran, mean instances: decode 9.50 for 10.0, 0.500 apart",
     ]
