@@ -466,9 +466,14 @@ def _alert(
         "alert": name,
         "expr": expr,
         "for": queries.duration(for_s),
-        "labels": {key: value for key, value in fixed.items() if value},
+        "labels": {key: _literal(value) for key, value in fixed.items() if value},
         "annotations": annotations,
     }
+
+
+def _literal(text: str) -> str:
+    """Return a text of the user's that Prometheus shows as it is: labels of an alert are templates."""
+    return text.replace("{{", '{{"{{"}}')
 
 
 def _unwritten(name: str, why: str) -> Loss:
