@@ -102,8 +102,9 @@
   // others, its place is marked and focused, what stands behind it is beside it, its window is that of the charts.
   // Going back brings back what was. A part that folds is known by the element around it that has an id, and its
   // number in there: parts that are packed come into the page later, and rows are sorted.
-  const contents = document.querySelector(".contents details");
-  if (contents && matchMedia("(max-width: 62rem)").matches) contents.open = false;
+  const shut = (what) => document.querySelectorAll(what).forEach((el) => { el.open = false; });
+  if (matchMedia("(max-width: 62rem)").matches) shut(".contents details");
+  if (matchMedia("(max-width: 40rem)").matches) shut("details.apply");
   const folds = new Map(), counts = new Map(), unfoldedFirst = new Set(), listed = new WeakSet();
   const CONTROLS = "a[href], button, input, summary";
   let here = null;
