@@ -49,7 +49,7 @@ from hs_analysis.report.marks import marked
 from hs_analysis.report.wording import policy_name
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import empty
-from hs_analysis.schema.names import RECORDED, STATIC_PEAK
+from hs_analysis.schema.names import POOL_ROLES, RECORDED, STATIC_PEAK
 from hs_analysis.schema.results import SignalVerdict
 from hs_analysis.schema.settings import Document, Settings
 from hs_analysis.settings import file
@@ -295,6 +295,7 @@ class Run:
         found = {(one.service, one.name): one for one in self._figures}
         if key not in found:
             hint = suggestion(key[1], [name for service, name in found if service in (key[0], "")])
+            hint += " (.signals() has every signal to plot)" if "scatter" in key[1] or "@" in key[1] else ""
             raise UsageError(f"no such figure {key[1]!r}", where=str(self.folder), hint=hint)
         return found[key]
 
@@ -343,15 +344,20 @@ class Replayed:
         role
             The pool.
         policies
-            Names of rows, e.g. ``recorded``; by default one's own, the selected one, recorded, static peak.
+            One or more names of rows, ``recorded``; by default one's own, selected, recorded, static peak.
 
         Raises
         ------
         UsageError
-            When none of them has counts of that pool.
+            When a policy or the pool is not known, or none of them has counts of that pool.
         """
-        policies = policies or (*self.own, self.selected, RECORDED, STATIC_PEAK)
-        names = [(name, policy_name(name)) for name in policies if name in set(self.policies["policy"])]
+        # A replay has one pool, or prefill and decode; counts of a mixed pool stand in the column of decode.
+        pools = POOL_ROLES[:2] if self.timeline["ready_prefill"].is_finite().any() else POOL_ROLES
+        if role not in pools:
+            raise UsageError(f"no such pool {role!r}", where="figure", hint=suggestion(role, pools))
+        asked = [self.row(name)["policy"] for name in ([policies] if isinstance(policies, str) else policies)]
+        chosen = asked or [*self.own, self.selected, RECORDED, STATIC_PEAK]
+        names = [(name, policy_name(name)) for name in chosen if name in set(self.policies["policy"])]
         drawn = replay_steps(self.timeline, role, names, self._marks, POINTS_ONE_SERVICE) if names else None
         if drawn is None:
             hint = f"known: {', '.join(self.policies['policy'])}"
@@ -371,7 +377,8 @@ class Replayed:
         if self.policies.is_empty():
             raise UsageError(str(self.calibration.get("text")), where=f"replay of {self.service}")
         if found.is_empty():
-            hint = suggestion(name, self.policies["policy"].to_list())
+            own = " (Replayed.selected names that of the run)" if self.selected else ""
+            hint = suggestion(name, self.policies["policy"].to_list()) + own
             raise UsageError(f"no such policy {name!r}", where=f"replay of {self.service}", hint=hint)
         return found.row(0, named=True)
 
@@ -619,7 +626,7 @@ def replay(
     True
     """
     documents = _documents(policies)
-    spoken = {name: [one.service for one in load_all(text, name)] for name, text in _texts(documents)}
+    spoken = {given.name: [one.service for one in load_all(given.text, given.name)] for given in documents}
     service = service or next((of for services in spoken.values() for of in services), None)
     if isinstance(data, Run):
         name = _service_of(data, service)
@@ -670,19 +677,19 @@ def with_targets(policy: Policy, targets: Mapping[str, float]) -> Policy:
     Examples
     --------
     >>> policy = load_run("reports/dynamo-pd").policy()
-    >>> with_targets(policy, {"decode": 900.0}).primaries[-1].target_per_instance.value
-    900.0
+    >>> now = policy.primaries[-1].target_per_instance.value  # tokens/s
+    >>> careful = with_targets(policy, {"decode": 0.9 * now})
     """
     left = dict(targets)
     primaries = []
     for primary in policy.primaries:
         value = left.pop(f"{primary.signal}@{primary.role}", left.pop(primary.role, None))
-        if value is not None and not value > 0:
-            raise UsageError(f"{value} is not above zero", where=f"target of {primary.role}")
         own = primary.target_per_instance
-        primaries.append(
-            primary if value is None else replace(primary, target_per_instance=replace(own, value=value))
-        )
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            what, hint = f"{value} is not above zero", f"give {primary.unit} of one instance, now {own.value}"
+            raise UsageError(what, where=f"target of {primary.role}", hint=hint)
+        made = primary if value is None else replace(primary, target_per_instance=replace(own, value=value))
+        primaries.append(made)
     if left:
         known = [name for one in policy.primaries for name in (one.role, f"{one.signal}@{one.role}")]
         name = next(iter(left))
@@ -736,11 +743,9 @@ def _effective(settings: Mapping[str, Any], config: PathLike | None = None) -> E
 def _own(history: Run, settings: Mapping[str, Any]) -> Settings:
     """Return the settings of a run, which a call may not change: its tables were made with them."""
     if settings:
-        raise UsageError(
-            "a run keeps the settings that it was made with",
-            where=", ".join(settings),
-            hint="hs_analysis.run(INPUTS, RUN_DIR, …) makes the run again with others",
-        )
+        what = "a run keeps the settings that it was made with"
+        hint = "hs_analysis.run(INPUTS, RUN_DIR, …) makes the run again with others"
+        raise UsageError(what, where=", ".join(settings), hint=hint)
     return history.settings
 
 
@@ -750,7 +755,7 @@ def _service_frame(data: ServiceFrame | pl.DataFrame, service: str | None, used:
         return data
     if not isinstance(data, pl.DataFrame):
         what = f"expected a run, an aligned service or a polars.DataFrame, found {type(data).__name__}"
-        raise UsageError(what, where="data", hint="pl.from_pandas(FRAME) or LAZY.collect() makes one")
+        raise UsageError(what, where="data", hint="give load_run(DIR), pl.from_pandas(DF) or LAZY.collect()")
     return frame_of(data, service or "default", kind=used.history_kind)
 
 
@@ -771,10 +776,6 @@ def _documents(policies: Policies | None) -> tuple[Document, ...]:
         Document(name, dump(one) if isinstance(one, Policy) else _text(Path(one)))
         for name, one in policies.items()
     )
-
-
-def _texts(documents: Sequence[Document]) -> list[tuple[str, str]]:
-    return [(one.name, one.text) for one in documents]
 
 
 def _require_policies(spoken: Mapping[str, Sequence[str]], service: str) -> None:

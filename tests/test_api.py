@@ -200,9 +200,14 @@ def test_settings_of_a_call_are_those_of_the_settings_file() -> None:
         (lambda it: it.policy("a/b"), "no such service 'a/b'; known: -/sim-llama-8b"),
         (lambda it: study(it, seed=1), "seed: a run keeps the settings that it was made with"),
         (lambda it: with_targets(it.policy(), {"decod": 1.0}), "decod: the policy has no such primary"),
+        (lambda it: it.figure("scatter-kv_usage-prefil"), "? (.signals() has every signal to plot)"),
         (lambda it: with_targets(it.policy(), {"decode": 0.0}), "target of decode: 0.0 is not above"),
+        (lambda it: with_targets(it.policy(), {"decode": "-10%"}), "; give tokens/s of one instance, now "),
         (lambda it: replay(it, "gone.yaml"), "gone.yaml: can't be read (No such file or directory)"),
-        (lambda it: replay(it).figure("mixed", ["no"]), "none of the policies has mixed counts; known"),
+        (lambda it: replay(it).figure("decode", ["recorded", "no"]), "no such policy 'no'; known: "),
+        (lambda it: replay(it).figure("decod"), "figure: no such pool 'decod'; did you mean decode?"),
+        (lambda it: replay(it).figure("mixed"), "figure: no such pool 'mixed'; known: prefill, decode"),
+        (lambda it: replay(it).row("selected"), " (Replayed.selected names that of the run)"),
         (lambda it: replay(it.signals().select("t", "tbt@decode")).row(), "no pool with instance counts and"),
         (lambda it: replay(it).row("mine"), "no such policy 'mine'; known: "),
         (lambda it: replay(it, replace(it.policy(), service="a/b")), "no such service 'a/b'; kno"),
@@ -215,7 +220,11 @@ def test_settings_of_a_call_are_those_of_the_settings_file() -> None:
         (lambda it: run("gone", "r", until="al"), "until: no such stage 'al'; known: ingest, "),
         (lambda it: run("gone", "r", slo={"tft": "1s"}), "settings: slo.tft: no such key 'tft' in [slo]"),
         (lambda it: study(it.signals(), slo={"ttft": 2}), "settings: slo.ttft: expected duration, found 2"),
+        (lambda it: study("reports/mine"), "found str; give load_run(DIR), "),
         (lambda it: study(it.signals().drop("t")), "table, column t: no such column; "),
+        (lambda it: study(it.signals().rename({"t": "time"})), '; table.rename({"time": "t"})'),
+        (lambda it: study(it.signals().with_columns(pl.col("t").cast(pl.String))), "t\").str.to_datetime"),
+        (lambda it: study(it.signals().with_columns(load=1.0)), "the load is offered_tps@decode"),
         (lambda it: study(it.signals().rename({"tbt@decode": "tbd@decode"})), "column tbd@decode: no"),
         (lambda it: study(it.signals().with_columns(pl.col("t").cast(pl.Datetime("us")))), "a zone"),
     ],
@@ -226,6 +235,13 @@ def test_errors_are_the_lines_of_the_command(folder: Path, call: object, said: s
         call(load_run(folder))  # type: ignore[operator]
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_name_draws_one_policy(folder: Path) -> None:
+    """The name of a row is no sequence of letters: its figure is that of a list of one."""
+    found = replay(load_run(folder))
+    alone = found.figure("decode", "recorded").to_dict()
+    assert alone == found.figure("decode", ["recorded"]).to_dict()
 
 
 def test_a_missing_run_reads_as_it_does_on_the_command_line(tmp_path: Path) -> None:

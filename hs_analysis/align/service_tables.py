@@ -271,18 +271,27 @@ def _check_columns(table: pl.DataFrame, names: Sequence[str], catalogue: Catalog
     kind = table.schema.get("t")
     if not isinstance(kind, pl.Datetime) or kind.time_zone is None:
         what = f"expected times with a zone, found {kind}" if kind else "no such column"
-        raise InputError(what, where="table, column t", hint='pl.col("t").dt.replace_time_zone("UTC")')
+        raise InputError(what, where="table, column t", hint=_hint_of_times(table))
     known = [*(signal.id for signal in catalogue.signals), *DERIVED, *SHARE_SIGNALS]
     for name in names:
         signal, _, role = name.partition("@")
         if signal not in known or role not in (*POOL_ROLES, "service"):
             near = get_close_matches(signal, known, n=1)
-            hint = (
-                f"did you mean {near[0]}@decode?" if near and near[0] != signal else "hsa signals lists them"
-            )
+            listed = "hsa signals lists them, the load is offered_tps@decode"
+            hint = f"did you mean {near[0]}@decode?" if near and near[0] != signal else listed
             raise InputError("no signal@role of the catalogue", where=f"table, column {name}", hint=hint)
         if not table.schema[name].is_numeric():
             raise InputError(f"expected numbers, found {table.schema[name]}", where=f"table, column {name}")
+
+
+def _hint_of_times(table: pl.DataFrame) -> str:
+    """Return what makes times of windows of what the table has."""
+    if "t" not in table.columns:
+        times = next((name for name, kind in table.schema.items() if kind.is_temporal()), "COLUMN")
+        return f'table.rename({{"{times}": "t"}})'
+    if table.schema["t"] == pl.String:
+        return 'pl.col("t").str.to_datetime(time_zone="UTC")'
+    return 'pl.col("t").dt.replace_time_zone("UTC")'
 
 
 def _window_s(values: pl.DataFrame) -> float:
