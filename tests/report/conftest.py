@@ -11,7 +11,7 @@ from report import sample as samples
 from hs_analysis.report import render
 
 
-@pytest.fixture(params=[20, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.fixture(params=[20, *(pytest.param(n, marks=pytest.mark.slow) for n in (24, 60))])
 def crowded(request: pytest.FixtureRequest, made_once: Callable[..., Path]) -> tuple[int, Path]:
     """How many services, and their report."""
     count: int = request.param
