@@ -55,7 +55,7 @@ def test_examples_of_the_page_run_one_after_another(finished: Finished, tmp_path
     load_run(run).signals().write_parquet(tmp_path / "mine.parquet")
     page = (ROOT / "docs" / "howto" / "python.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict[str, object] = {}
     with contextlib.chdir(tmp_path):
         for block in blocks:
