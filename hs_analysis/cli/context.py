@@ -54,16 +54,12 @@ def from_inputs(
     from hs_analysis.pipeline.chain import STAGES
     from hs_analysis.pipeline.session import run_inputs
 
-    progress = progress_listener(quiet=out.quiet, no_color=out.no_color, log=out.log)
-    _report_settings(used, progress, verbose=out.verbose)
-    try:
+    with _progress(used, out) as progress:
         ran = run_inputs(
             arguments, target, used.settings,
             stages=STAGES, progress=progress, run_dir=place.run_dir, force=place.force,
             asked=_invocation(used, strict=strict, stdin=stdin, changes_settings=changes_settings),
         )  # fmt: skip
-    finally:
-        progress.close()
     _report_stale(ran, progress)
     progress.noted(f"run folder: {ran.folder}")
     return ran
@@ -97,15 +93,11 @@ def extended(
 
     before = require(folder)
     used = effective.for_run(of_run(before), before.origins, config, layers)
-    progress = progress_listener(quiet=out.quiet, no_color=out.no_color, log=out.log)
-    _report_settings(used, progress, verbose=out.verbose)
-    try:
+    with _progress(used, out) as progress:
         ran = extend_run(
             folder, arguments, target, stages=STAGES, progress=progress,
             asked=_invocation(used, strict=strict, stdin=_stdin(arguments)),
         )  # fmt: skip
-    finally:
-        progress.close()
     _report_stale(ran, progress)
     progress.noted(f"run folder: {ran.folder}")
     return ran
@@ -129,15 +121,11 @@ def on_folder(
 
     before = require(folder)
     used = effective.for_run(of_run(before), before.origins, config, layers)
-    progress = progress_listener(quiet=out.quiet, no_color=out.no_color, log=out.log)
-    _report_settings(used, progress, verbose=out.verbose)
-    try:
+    with _progress(used, out) as progress:
         ran = run_folder(
             folder, target, used.changes, stages=STAGES, progress=progress,
             asked=_invocation(used, strict=strict),
         )  # fmt: skip
-    finally:
-        progress.close()
     _report_stale(ran, progress)
     return ran
 
@@ -182,6 +170,17 @@ def inspected_folder(
             progress.close()
             _report_stale(ran, progress)
             yield ran
+    finally:
+        progress.close()
+
+
+@contextmanager
+def _progress(used: Effective, out: OutputFlags) -> Iterator[ProgressLines]:
+    """Yield the lines of a run's progress, its settings said; they are closed however the run ends."""
+    progress = progress_listener(quiet=out.quiet, no_color=out.no_color, log=out.log)
+    _report_settings(used, progress, verbose=out.verbose)
+    try:
+        yield progress
     finally:
         progress.close()
 
