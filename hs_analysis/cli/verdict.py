@@ -77,13 +77,19 @@ def run_result(
         blocks += [f"  {line}" for line in _current(each[0])]
     for service, choice in chosen if verbose else ():
         blocks += _lines(service, choice, slo)
-    blocks += [ratio_test(sweep) for sweep in asked(summary)]
+    blocks += _first([ratio_test(sweep) for sweep in asked(summary)], "ratio tests")
     blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
-    blocks += bench_lines(summary)
+    blocks += _first(bench_lines(summary), "comparisons of GPU types")
     blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
     return CommandOutput(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
+
+
+def _first(lines: Sequence[str], what: str) -> list[str]:
+    """Return the lines of a list that a terminal can hold, and how many the report has beside them."""
+    rest = len(lines) - SHORT_ANSWERS
+    return [*lines[:SHORT_ANSWERS], *([f"… and {rest} more {what}: the report has them"] if rest > 0 else [])]
 
 
 def _alarms(service: Mapping[str, Any]) -> list[str]:

@@ -286,7 +286,7 @@ def _ratio(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) ->
         acts: Literal["", "any"] = "any" if before.get("status") != after.get("status") else ""
         place = Subject(name, "capacity", "pd_ratio.reason", "reason for the P/D ratio", acts=acts)
         yield text_change(place, *(one.get("text") for one in reasons))
-    if all((policy.get("spec") or {}).get("pd_ratio") for policy in policies):
+    if all(((policy.get("spec") or {}).get("pd_ratio") or {}).get("value") for policy in policies):
         return
     place = Subject(name, "capacity", "pd_ratio.value", "P/D ratio", _PD, "moved")
     yield number_change(place, *(_measure(one, "value", floor="") for one in (before, after)))

@@ -148,12 +148,21 @@ RATIO_COLLECT = {
         "give the latency histogram an edge at the limit, or repeat the test with the best split alone"
     ),
     "mean_only": "repeat the test with a benchmark that reports the quantile of the objective",
+    "none_holds": "test at a lower load, or with other splits, until one holds the limits",
+    "no_throughput": "give the output tokens per second of each split, or its concurrency",
+    "test_not_declared": "run it again with --pressure-test, which compares these splits",
     "mixes_differ": (
         "nothing more of the same: each token mix has a best split of its own; size each pool on its own"
         " signal, or serve the mixes apart"
     ),
 }
 """What to record for each code of a ratio that is not `ok`."""
+
+NO_HISTORY_COLLECT = (
+    "record the metrics of the service under its own load for a day or more, better seven (hsa pull): they"
+    " give the signal to follow, the targets and what a policy saves"
+)
+"""What to record where the input holds benchmarks alone."""
 
 TESTABLE = ("no_violations", "thin", "load_range", "cannot_fit", "one_role")
 """Codes of a capacity that a load test answers."""

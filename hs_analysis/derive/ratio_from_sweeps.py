@@ -10,12 +10,14 @@ import numpy as np
 
 from hs_analysis import evidence
 from hs_analysis.derive.demand import mean_request
+from hs_analysis.derive.format import NO_HISTORY_COLLECT
 from hs_analysis.derive.mix import DRIFT_SPREAD
+from hs_analysis.derive.ratio import ratio_refusals
 from hs_analysis.derive.rows import capture_numbers
 from hs_analysis.derive.split_sweeps import mix_groups
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.constants import MIX_MOVED_RATIO
-from hs_analysis.schema.results import Interval, MixRatio, PdRatio, Reason
+from hs_analysis.schema.constants import MAJORITY, MIX_MOVED_RATIO
+from hs_analysis.schema.results import Demand, Derived, MixRatio, PdRatio, Reason, Refusal
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import SweepResult
 
@@ -46,6 +48,34 @@ def with_captured_sweeps(
     return _answered(ratio, frame.service, judged, shares)
 
 
+def with_undeclared_test(ratio: PdRatio, frame: ServiceFrame) -> PdRatio:
+    """Return a ratio refused for a short history with what its captures look like: a ratio test, if they do.
+
+    Captures with several splits, each held through most of it, were made by someone who compared them;
+    read as production their load steps are too short for a window.
+    """
+    known = ratio.reason is not None and ratio.reason.code == "thin"
+    if frame.kind != "production" or not known or not {"prefill", "decode"} <= set(frame.pools):
+        return ratio
+    group = capture_numbers(frame)
+    counts = [frame.values("instances", role) for role in ("prefill", "decode")]
+    splits: list[tuple[int, int]] = []
+    for number in np.unique(group):
+        held = [pool[(group == number) & (pool > 0)] for pool in counts]
+        usual = [float(np.median(one)) if one.size else math.nan for one in held]
+        if not all((one == own).mean() > MAJORITY for one, own in zip(held, usual, strict=True)):
+            return ratio
+        splits.append((round(usual[0]), round(usual[1])))
+    if len(set(splits)) < 2:
+        return ratio
+    named = ", ".join(f"{p}P{d}D" for p, d in sorted(set(splits), key=lambda pair: pair[0] / pair[1]))
+    text = (
+        f"{len(splits)} short captures hold {len(set(splits))} splits of prefill and decode ({named}): they"
+        f" look like a ratio test, which is read with --pressure-test"
+    )
+    return replace(ratio, reason=Reason("test_not_declared", text, float(len(set(splits)))))
+
+
 def with_benchmarks(ratio: PdRatio, frame: ServiceFrame, tests: Sequence[SweepResult], slo: Slo) -> PdRatio:
     """Return the ratio that benchmarks of the service's model give near its mean request, else as it is.
 
@@ -70,6 +100,49 @@ def with_benchmarks(ratio: PdRatio, frame: ServiceFrame, tests: Sequence[SweepRe
     if not found or max(found) > MIX_MOVED_RATIO * min(found):
         return ratio
     return _answered(ratio, frame.service, near[:1], [1.0])
+
+
+def services_of_tests(tests: Sequence[SweepResult], slo: Slo) -> tuple[tuple[str, Derived], ...]:
+    """Return what ratio tests in benchmarks say where no service was recorded, by name of the test.
+
+    Of all that is derived of a service only the ratio, for each token mix tested, is known: no load was seen,
+    so that there is no demand, no capacity of a service and no target, and a refusal says what gives them.
+
+    Parameters
+    ----------
+    tests
+        Answers of `bench_sweeps`.
+    slo
+        Limits of the run: under them splits are judged where any is given, else on decode TPS alone.
+    """
+    by_name: dict[str, list[SweepResult]] = {}
+    for one in tests:
+        if one.source == "bench" and _judged_by(one, slo):
+            by_name.setdefault(one.name, []).append(one)
+    return tuple((name, _tested(name, own)) for name, own in by_name.items())
+
+
+def _tested(name: str, tests: Sequence[SweepResult]) -> Derived:
+    ratio = _answered(_unanswered(name, tests), name, tests, [0.0] * len(tests))
+    text = "the input holds benchmarks and no load over time"
+    no_load = Refusal("demand", "no_history", text, NO_HISTORY_COLLECT)
+    return Derived(
+        capacity=(),
+        demand=Demand(None, None, (), None),
+        thresholds=(),
+        pd_ratio=ratio,
+        refusals=(*ratio_refusals(ratio), no_load),
+    )
+
+
+def _unanswered(name: str, tests: Sequence[SweepResult]) -> PdRatio:
+    """Return the ratio of tests without a best split: one mix may still bound it."""
+    first = tests[0]
+    bounds = (first.at_least, first.at_most) if len(tests) == 1 else (None, None)
+    return PdRatio(
+        value=None, ci=None, status="refused", at_least=bounds[0], at_most=bounds[1], reason=first.reason,
+        evidence=evidence.path(name, "derive", "pd_ratio"),
+    )  # fmt: skip
 
 
 def _judged_by(test: SweepResult, slo: Slo) -> bool:
@@ -121,25 +194,26 @@ def _answered(ratio: PdRatio, service: str, tests: Sequence[SweepResult], work: 
         return ratio
     values = [mix.value for mix in mixes]
     value = sum(mix.share * mix.value for mix in mixes)
-    ends = [mix.between for mix in mixes]
-    ci: Interval | None = None
-    if all(ends):
-        low, high = (sum(m.share * m.between[i] for m in mixes if m.between) for i in (0, 1))
-        ci = (low, high)
+    ends = [mix.between for mix in mixes if mix.between]
+    inside = len(ends) == len(mixes)  # splits that serve less lie on both sides: the best ratio is between
     found = replace(
-        ratio, value=value, ci=ci, basis="sweep", status="ok", reason=None, by_mix=mixes, by_window=(),
-        at_least=None, at_most=None, band=None, one_primary_bound=None, one_primary_bound_ci=None,
+        ratio, value=value, ci=None, basis="sweep", status="ok", reason=None, by_mix=mixes, by_window=(),
+        at_least=min(low for low, _ in ends) if inside else None,
+        at_most=max(high for _, high in ends) if inside else None, band=None,
+        one_primary_bound=None, one_primary_bound_ci=None,
         integer_pairs=_pairs(tests) if len(mixes) == 1 else (), fixed_costs=(), moved_by=(),
         evidence=evidence.path(service, "derive", "pd_ratio"),
     )  # fmt: skip
     if max(values) > MIX_MOVED_RATIO * min(values):
         return replace(
-            found, status="drifting", reason=_differ(mixes), band=(min(values), max(values)),
-            one_primary_bound=max(values),
+            found, status="drifting", reason=_differ(mixes, weighed=sum(work) > 0), at_least=None,
+            at_most=None, band=(min(values), max(values)), one_primary_bound=max(values),
         )  # fmt: skip
     doubt = _doubt(tests)
     if doubt is None:
         return found
+    if inside:
+        return replace(found, status="floor", reason=doubt)
     side = _side(tests) if len(mixes) == 1 else _Side()
     return replace(found, status="floor", reason=doubt, at_least=side.at_least, at_most=side.at_most)
 
@@ -152,7 +226,10 @@ def _mixes(tests: Sequence[SweepResult], work: Sequence[float]) -> tuple[MixRati
         MixRatio(
             isl=one.isl, osl=one.osl, prefill=one.best[0], decode=one.best[1], value=one.ratio,
             between=one.between, status=one.status if one.status != "refused" else "indicative",
-            share=part / total if total > 0 else 1.0 / len(known), evidence=one.evidence,
+            share=part / total if total > 0 else 1.0 / len(known), beside=one.beside,
+            prefill_tps_per_instance=one.prefill_tps_per_instance,
+            decode_tps_per_instance=one.decode_tps_per_instance, gpu_ratio=one.gpu_ratio,
+            is_estimated=one.is_estimated, evidence=one.evidence,
         )
         for one, part in known
         if one.best and one.ratio
@@ -163,12 +240,13 @@ def _pairs(tests: Sequence[SweepResult]) -> tuple[tuple[int, int], ...]:
     return next((one.near for one in tests if one.best), ())
 
 
-def _differ(mixes: Sequence[MixRatio]) -> Reason:
+def _differ(mixes: Sequence[MixRatio], *, weighed: bool) -> Reason:
     values = [mix.value for mix in mixes]
     factor = max(values) / min(values)
+    mean = "mean by decode work" if weighed else "plain mean, since nothing says how much of each is served"
     text = (
         f"the best splits of {len(mixes)} token mixes lie {factor:.2f} times apart, so no single ratio is"
-        f" right; the value is their mean by decode work"
+        f" right; the value is their {mean}"
     )
     return Reason("mixes_differ", text, factor, MIX_MOVED_RATIO)
 

@@ -25,7 +25,11 @@ from hs_analysis.derive.mix import Stretch, mix_of, stretches_of
 from hs_analysis.derive.profiles import Profile
 from hs_analysis.derive.ratio import ratio_of, ratio_refusals
 from hs_analysis.derive.ratio_from_replicas import replica_ratio, with_replica_ratio
-from hs_analysis.derive.ratio_from_sweeps import with_benchmarks, with_captured_sweeps
+from hs_analysis.derive.ratio_from_sweeps import (
+    with_benchmarks,
+    with_captured_sweeps,
+    with_undeclared_test,
+)
 from hs_analysis.derive.rows import role_rows, work_of
 from hs_analysis.derive.split_sweeps import capture_sweeps
 from hs_analysis.derive.startup import startups_of, with_measured
@@ -246,6 +250,7 @@ def derive_service(
     captured, _ = capture_sweeps(frame, settings.slo)
     ratio = with_captured_sweeps(ratio, frame, captured, settings.slo)
     ratio = with_benchmarks(ratio, frame, tests, settings.slo)
+    ratio = with_undeclared_test(ratio, frame)
     rows = {role: fit.labelled.rows for role, fit in fits.items()}
     ratio = with_replica_ratio(ratio, replica_ratio(common, rows, mix, resamples))
     ratio = replace(ratio, by_gpu_type=type_ratios(ratio.value, speeds))

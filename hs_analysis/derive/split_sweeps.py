@@ -19,7 +19,7 @@ from hs_analysis.derive.rows import capture_numbers, limit_shares
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import GROUP_MIN, TEST_BACKLOG_S
 from hs_analysis.schema.frames import SPLITS, empty
-from hs_analysis.schema.results import Interval, Pair, Reason
+from hs_analysis.schema.results import Interval, Pair, Reason, SplitBeside
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import JudgedOn, SweepResult
 
@@ -54,6 +54,8 @@ class Trial:
         The role that holds the split back, by where its backlog sits; None where neither or unknown.
     label
         Capture or layout it comes from.
+    is_estimated
+        Whether what it served follows from concurrency and latencies, and was not measured.
     """
 
     prefill: float
@@ -69,6 +71,7 @@ class Trial:
     mean_only: bool = False
     limited: Literal["prefill", "decode"] | None = None
     label: str = ""
+    is_estimated: bool = False
 
     @property
     def pair(self) -> Pair:
@@ -263,13 +266,24 @@ def answer(
         base = replace(base, continuous=found.value, continuous_reason=found.reason)
     near = tuple(t.pair for value, t in ranked if value >= NEAR_BEST * score)
     near_ratio = _range([t.ratio for value, t in ranked if value >= NEAR_BEST * score])
-    between = _between(near_ratio, tested)
     base = replace(
         base, best=best.pair, ratio=best.ratio, gpu_ratio=_gpu_ratio(best), score=score, near=near,
-        near_ratio=near_ratio, between=between, load=best.load, label=best.label,
+        near_ratio=near_ratio, between=_between(near_ratio, tested), load=best.load, label=best.label,
+        beside=_beside(near_ratio, ranked, trials, limits), is_estimated=best.is_estimated,
         decides=decides(trials, limits), edge=_edge(best.pair, tested),
     )  # fmt: skip
-    return _explained(_certified(base, best, limits), best)
+    return _explained(_with_floors(_certified(base, best, limits), best), best)
+
+
+def _with_floors(base: SweepResult, best: Trial) -> SweepResult:
+    """Add what one instance of each pool of the best split carried, where it surely held the limits."""
+    if base.status != "ok":
+        return base
+    return replace(
+        base,
+        prefill_tps_per_instance=None if best.prefill_tps is None else best.prefill_tps / best.prefill,
+        decode_tps_per_instance=None if best.decode_tps is None else best.decode_tps / best.decode,
+    )
 
 
 def _unit(trials: Sequence[Trial]) -> str:
@@ -301,6 +315,28 @@ def _between(near: Interval, tested: Sequence[Pair]) -> Interval | None:
     below = [ratio for ratio in ratios if ratio < near[0] * (1.0 - SAME_RATIO)]
     above = [ratio for ratio in ratios if ratio > near[1] * (1.0 + SAME_RATIO)]
     return (max(below), min(above)) if below and above else None
+
+
+def _beside(
+    near: Interval, ranked: Sequence[tuple[float, Trial]], trials: Sequence[Trial], limits: Sequence[str]
+) -> tuple[SplitBeside, ...]:
+    """Return the nearest splits tested on either side of those near the best, and how far they fall.
+
+    Splits of one ratio count as the one that serves most. One of which nothing says what it served is left
+    out.
+    """
+    best, known = ranked[0][0], {trial.pair: score for score, trial in ranked}
+    broken = {trial.pair for trial in trials if trial.fails(limits)} - set(known)
+    ratios = {pair: pair[0] / pair[1] for pair in (*known, *broken)}
+    below = max((r for r in ratios.values() if r < near[0] * (1.0 - SAME_RATIO)), default=None)
+    above = min((r for r in ratios.values() if r > near[1] * (1.0 + SAME_RATIO)), default=None)
+    found = []
+    for nearest in (below, above):
+        if nearest is not None:
+            same = [pair for pair, r in ratios.items() if math.isclose(r, nearest, rel_tol=SAME_RATIO)]
+            pair = max(same, key=lambda one: (known.get(one, 0.0), -one[0]))
+            found.append(SplitBeside(*pair, known[pair] / best if pair in known else None))
+    return tuple(found)
 
 
 def _edge(pair: Pair, tested: Sequence[Pair]) -> str | None:
@@ -421,6 +457,7 @@ def _bench_trial(row: Mapping[str, Any], slo: Slo) -> Trial:
         row["prefill_instances"], row["decode_instances"], None if None in gpus else gpus, load,
         row["decode_tps"], row["prefill_tps"], row["request_throughput"], ttft, tbt,
         mean_only=by_mean or also, label=row["series"],
+        is_estimated=str(row["throughput_basis"] or "").startswith("estimated"),
     )  # fmt: skip
 
 

@@ -286,6 +286,11 @@ REQUIREMENT_ROWS: tuple[Requirement, ...] = (
 """Everything later stages need, in the order of the stages."""
 
 
+_NOTHING = "nothing can be said"
+_WITHOUT_METRICS = {"ratio": "only ratio tests in benchmarks are answered"}
+"""What an input without metrics over time gives all the same, by stage."""
+
+
 def requirements(context: DoctorContext) -> pl.DataFrame:
     """Return what each later stage needs and lacks, frame NEEDS.
 
@@ -301,7 +306,7 @@ def requirements(context: DoctorContext) -> pl.DataFrame:
     if not context.frames:
         how = "hsa export-plan prints the queries; hsa pull runs them"
         rows = [
-            ("", stage, "service", "metrics over time", "lacks", "nothing can be said", how)
+            ("", stage, "service", "metrics over time", "lacks", _WITHOUT_METRICS.get(stage, _NOTHING), how)
             for stage in ALL_STAGES
         ]
     return pl.DataFrame(rows, schema=REQUIREMENTS, orient="row")

@@ -186,7 +186,7 @@ def _ratio(policy: Policy, options: ExportOptions) -> Iterator[dict[str, Any]]:
     if band:
         steps = _ascending([(None, ORANGE), (band[0], GREEN), (band[1], ORANGE)])
         text += f" Bounds from the history: {_number(band[0])} to {_number(band[1])}."
-    if not kept:
+    if not kept or not kept.value:
         text += " Each pool is sized by its own signal, so nothing keeps the ratio."
     yield _chart("P/D ratio", text, "", lines, steps, filled=True)
 

@@ -190,6 +190,8 @@ def measured_of(derived: Derived, frame: ServiceFrame | None, quantile: float) -
     """Return what a run measured beyond the policy; the ratio's band where its balance drifts."""
     ratio = derived.pd_ratio
     band = (ratio.band if ratio.status == "drifting" else ratio.ci) if ratio.value is not None else None
+    if ratio.basis == "sweep" and ratio.at_least is not None and ratio.at_most is not None:
+        band = (ratio.at_least, ratio.at_most)
     work = SERVED["prefill"]
     capacity = next(
         (

@@ -20,6 +20,7 @@ from hs_analysis.derive import (
     mean_request,
     profile_ratio,
     profiles_of,
+    services_of_tests,
 )
 from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.pipeline import tables
@@ -27,6 +28,7 @@ from hs_analysis.pipeline.ingest_stages import require_services
 from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.tables import (
+    read_entries,
     read_frames,
     read_instances,
     split,
@@ -35,6 +37,7 @@ from hs_analysis.pipeline.tables import (
 )
 from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, empty
 from hs_analysis.schema.results import (
     Capacity,
     Demand,
@@ -190,14 +193,30 @@ def derive_numbers(work: Work) -> Outcome:
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
         found.append((part.service, fit, derive_part(work.run, part, work.settings, verdicts, fit)))
-    _write_derived(work, found)
     sweeps, profiles = answer(work), from_profiles(work)
+    if not found:
+        found = [
+            (name, WHOLE, _without_tables(derived))
+            for name, derived in services_of_tests(sweeps, work.settings.slo)
+        ]
+    _write_derived(work, found)
     said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
     notes = [f"P/D ratio {', '.join(dict.fromkeys(said))}"] if said else []
     notes += [f"ratio tests {len(sweeps)}"] if sweeps else []
     notes += [f"ratios from profiles {len(profiles)}"] if profiles else []
     notes += [f"GPU types compared {len(compared)}"] if compared else []
     return Outcome("; ".join(notes))
+
+
+def _without_tables(derived: Derived) -> DeriveResult:
+    return DeriveResult(derived, empty(CAPACITY_POINTS), empty(CAPACITY_CURVE), empty(MIX))
+
+
+def tested_names(folder: Path) -> tuple[str, ...]:
+    """Return what ratio tests in benchmarks are of, where the run recorded no service; else nothing."""
+    if read_entries(folder):
+        return ()
+    return tuple(tables.read(folder, "pd_ratio")["service"].unique(maintain_order=True))
 
 
 def _write_derived(work: Work, found: Sequence[tuple[str, str, DeriveResult]]) -> None:

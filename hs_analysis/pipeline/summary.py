@@ -87,6 +87,18 @@ def facts_section(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def facts_of_test(name: str) -> dict[str, Any]:
+    """Return the facts of a ratio test in benchmarks: load set on purpose, nothing recorded."""
+    return {
+        "service": name,
+        "history_kind": "pressure_test",
+        "reference": "served",
+        "gpus_per_instance": None,
+        "totals": dict.fromkeys(names_of(Totals)),
+        "slo_edges": [],
+    }
+
+
 def decision_section(decision: PolicyDecision, apply: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what to do with the policy, and how, as the export stage wrote it: a service's first keys."""
     return {"decision": to_plain(decision)} | ({"apply": apply} if apply else {})
@@ -223,11 +235,19 @@ def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:
     return {"code": "excluded", "text": text}
 
 
-def no_history_warning() -> dict[str, str]:
-    """Return the warning that an input of benchmark points alone gives no policy."""
+def no_history_warning(tests: int) -> dict[str, str]:
+    """Return the warning that an input of benchmark points alone gives no policy.
+
+    ``tests`` is the number of ratio tests among them that were answered.
+    """
+    said = (
+        "the ratio tests in it were answered"
+        if tests
+        else "no two splits of prefill and decode were tested alike, so that it says nothing of the P/D ratio"
+    )
     text = (
-        "the input holds benchmark points and no metric over time: ratio tests were answered, but no signal "
-        "could be judged and no policy made; add metric dumps of the service for those"
+        f"the input holds benchmark points and no metric over time: {said}; no signal could be judged and "
+        "no policy made; add metric dumps of the service for those"
     )
     return {"code": "no_history", "text": text}
 

@@ -1,6 +1,6 @@
 """The policy: its model, policy.yaml, and the controller that runs it."""
 
-from hs_analysis.policy.build import build_policy, work_target
+from hs_analysis.policy.build import build_policy, policy_of_test, work_target
 from hs_analysis.policy.candidates import candidate_primaries
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.document import dump, dump_all, load, load_all
@@ -15,5 +15,6 @@ __all__ = [
     "dump_all",
     "load",
     "load_all",
+    "policy_of_test",
     "work_target",
 ]

@@ -47,7 +47,7 @@ from hs_analysis.schema.results import WITHOUT_SERVICE, Derived, PdRatio, Signal
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.queueing import size_factor
 
-__all__ = ["build_policy", "candidate_primaries", "work_target"]
+__all__ = ["build_policy", "candidate_primaries", "policy_of_test", "work_target"]
 
 WEIGHED = ("throughput", "load")  # families of signals that count work: a faster GPU takes more of it
 LARGEST_PAIR = 16  # largest decode count tried for a whole-number pair
@@ -90,7 +90,7 @@ def build_policy(
     sized = tuple(_primary(frame, derived, verdicts, key, promql) for key in primaries)
     targets_known = bool(sized) and all(p.target_per_instance.value for p in sized)
     mode: Mode = "metric" if targets_known else "hold"
-    ratio = _ratio(derived, primaries) if targets_known else None
+    ratio = _ratio(derived, primaries) if targets_known else measured_ratio(derived.pd_ratio)
     guards = guards_of(frame, verdicts, settings, promql)
     draft = Policy(
         service=frame.service, mode=mode, unit=str(meta.get("unit", "pod")), primaries=sized, pd_ratio=ratio,
@@ -105,6 +105,36 @@ def build_policy(
         replay=dict(meta.get("replay", {})),
     )  # fmt: skip
     return _with_bands(draft, derived)
+
+
+def policy_of_test(name: str, derived: Derived, meta: Mapping[str, Any]) -> Policy:
+    """Return the policy of a ratio test in benchmarks: on hold, with the splits that were measured.
+
+    No load was seen and no metric of a fleet, so that nothing says what to follow, when to act or how many
+    instances there may be.
+
+    Parameters
+    ----------
+    name
+        What the points of the test have in common.
+    derived
+        Its ratio and what it leaves open.
+    meta
+        Keys ``inputs_sha256``, ``run`` and ``tool_version``.
+    """
+    return Policy(
+        service=name, mode="hold", unit="pod", primaries=(), pd_ratio=measured_ratio(derived.pd_ratio),
+        hysteresis={}, cooldown={}, step=Step(), guards=(), soft_scale_in=None, bounds={},
+        placement={"affinity": None, "gpu_types": {}},
+        refusals=(*_refusals(derived, "metric", ()), f"no_primary: {NO_LOAD}"),
+        window={"start": None, "end": None, "step_s": None},
+        inputs_sha256=str(meta["inputs_sha256"]), run=str(meta["run"]),
+        tool_version=str(meta["tool_version"]),
+    )  # fmt: skip
+
+
+NO_LOAD = "no load was recorded, so that no signal can be judged and no target set"
+"""Why a ratio test alone makes no policy."""
 
 
 def work_target(derived: Derived, role: str, settings: Settings) -> float | None:
@@ -166,9 +196,9 @@ def _ratio(derived: Derived, primaries: tuple[tuple[str, str], ...]) -> Ratio | 
         {"decode": "prefill", "prefill": "decode"}.get(primaries[0][1]) if len(primaries) == 1 else None
     )
     if follower is None or found.value is None:
-        return None
-    interval = (found.band if found.status == "drifting" else None) or found.ci or found.band
-    low, high = interval or (None, None)
+        tested = measured_ratio(found)
+        return None if tested is None else _unkept(tested)
+    low, high = _ends(found)
     half = (high - low) / 2 if low is not None and high is not None else None
     if found.by_mix:
         half = None  # the splits tested on either side serve less: nothing may stray as far as them
@@ -178,8 +208,42 @@ def _ratio(derived: Derived, primaries: tuple[tuple[str, str], ...]) -> Ratio | 
         prefill, decode = _nearest_pair(found.value, low, high)
     return Ratio(
         prefill, decode, found.value, low, high, half, found.status, found.evidence,
-        derived.gpu_weights(follower), _bound(found, follower, low),
-        tuple(MixSplit(one.isl, one.osl, one.prefill, one.decode) for one in found.by_mix),
+        derived.gpu_weights(follower), _bound(found, follower, low), _splits(found),
+    )  # fmt: skip
+
+
+def measured_ratio(found: PdRatio) -> Ratio | None:
+    """Return the ratio as a ratio test measured it, for a policy that keeps none; None without a test."""
+    if found.value is None or not found.by_mix:
+        return None
+    low, high = _ends(found)
+    best = found.by_mix[0]
+    prefill, decode = (best.prefill, best.decode) if len(found.by_mix) == 1 else (None, None)
+    return Ratio(
+        prefill, decode, found.value, low, high, None, found.status, found.evidence, by_mix=_splits(found)
+    )
+
+
+def _ends(found: PdRatio) -> tuple[float | None, float | None]:
+    """Return the range of a ratio: band, interval, or the nearest splits of a ratio test that serve less."""
+    if found.basis == "sweep" and found.status != "drifting":
+        return found.at_least, found.at_most
+    interval = (found.band if found.status == "drifting" else None) or found.ci or found.band
+    return interval or (None, None)
+
+
+def _unkept(tested: Ratio) -> Ratio:
+    """Return the splits measured without a value: each pool has a signal of its own."""
+    return replace(tested, prefill=None, decode=None, value=None, low=None, high=None)
+
+
+def _splits(found: PdRatio) -> tuple[MixSplit, ...]:
+    return tuple(
+        MixSplit(
+            one.isl, one.osl, one.prefill, one.decode, one.prefill_tps_per_instance,
+            one.decode_tps_per_instance,
+        )
+        for one in found.by_mix
     )  # fmt: skip
 
 

@@ -100,6 +100,11 @@ class Grounds:
     day: tuple[PolicyReplay, PolicyReplay] | None = None
 
     @property
+    def is_ratio_test(self) -> bool:
+        """Whether load and splits were set to compare these: there is no fleet to save hours on."""
+        return self.kind == "pressure_test" and self.whole.pd_ratio.basis == "sweep"
+
+    @property
     def row(self) -> PolicyReplay | None:
         """The backtest of the candidate that was selected, None when it was not replayed."""
         if self.day is not None:
@@ -111,6 +116,8 @@ class Grounds:
         """What applying the policy is warned of, None for nothing."""
         row, ran = self.row, self.recorded
         if row is None or ran is None or self.policy.mode == "hold" or not self.slo.given:
+            return None
+        if self.is_ratio_test:  # its load goes above what any split can serve, on purpose
             return None
         found = alarm_of(
             side=row.slo_side,
@@ -356,6 +363,8 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
         said = next(iter(grounds.policy.refusals[-1:]), "no_primary: no signal may size a pool")
         tested = measured_splits(grounds.whole.pd_ratio)
         return "record", "; ".join(text for text in (said.partition(": ")[2], tested) if text)
+    if grounds.is_ratio_test:
+        return "keep", f"{SET_ON_PURPOSE}; {measured_splits(grounds.whole.pd_ratio)}"
     row, ran = grounds.row, grounds.recorded
     if row is None or ran is None:
         return "apply", "no part of the history was left to replay it on"
@@ -378,6 +387,10 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     if grounds.slo.given and row.slo_side != "unclear" and ours > allowed >= theirs:
         return "keep", f"{broken}; {allowed:.0%} are allowed"
     return "apply", f"{hours}, and {broken}" if hours else broken
+
+
+SET_ON_PURPOSE = "a ratio test sets load and counts on purpose, so that there is nothing to save on"
+"""Why the policy of a ratio test is not set against what ran."""
 
 
 def _shares(grounds: Grounds, row: PolicyReplay, ran: PolicyReplay) -> tuple[float, float] | None:
@@ -408,6 +421,10 @@ def _next_steps(
         "record": "Keep what runs, and record what is missing.",
     }
     found = [steps[recommend]]
+    if recommend == "record" and grounds.whole.pd_ratio.by_mix:
+        found = ["Keep what runs, or start a new service at the split measured; record what is missing."]
+    if recommend == "keep" and grounds.is_ratio_test:
+        found.append("Record the service under its own load for a day or more: hsa pull.")
     if recommend == "record":
         found += [f"{one.collect[:1].upper()}{one.collect[1:]}." for one in grounds.whole.refusals]
     found += [row.remedy for row, _ in failed]
@@ -437,7 +454,7 @@ def _holds_slo(grounds: Grounds) -> Reason | None:
     share = None if grounds.row is None else grounds.row.slo_violation_ratio
     allowed = grounds.slo.allowed_window_share
     unclear = grounds.row is not None and grounds.row.slo_side == "unclear"
-    if share is None or not grounds.slo.given or unclear or share <= allowed:
+    if share is None or not grounds.slo.given or unclear or share <= allowed or grounds.is_ratio_test:
         return None
     text = f"the backtest breaks the SLO in {share:.2%} of windows, {allowed:.0%} are allowed"
     return Reason("slo_not_held", text, share, allowed)
@@ -491,9 +508,21 @@ def _moves(grounds: Grounds) -> Iterator[tuple[str, float]]:
 
 
 def _ratio_steady(grounds: Grounds) -> Reason | None:
-    if grounds.whole.pd_ratio.status != "drifting":
+    if grounds.whole.pd_ratio.status != "drifting" or grounds.whole.pd_ratio.by_mix:
         return None
     return Reason("ratio_drifts", "the P/D ratio drifts")
+
+
+def _mixes_alike(grounds: Grounds) -> Reason | None:
+    if grounds.whole.pd_ratio.status != "drifting" or not grounds.whole.pd_ratio.by_mix:
+        return None
+    return Reason("mixes_differ", "the best split differs by token mix")
+
+
+def _splits_measured(grounds: Grounds) -> Reason | None:
+    if not any(mix.is_estimated for mix in grounds.whole.pd_ratio.by_mix):
+        return None
+    return Reason("throughput_estimated", "what splits served is estimated from concurrency and latency")
 
 
 def _startup_known(grounds: Grounds) -> Reason | None:
@@ -572,6 +601,8 @@ CRITERIA: tuple[Criterion, ...] = (
     Criterion(_calibrated, ONE, "See in the report which latency the replay foretells badly, and why."),
     Criterion(_refit_alike, ONE, "Record longer, or leave out a stretch that is not usual with --exclude."),
     Criterion(_ratio_steady, ONE, "See in the report what moved the token mix; do not fix the P/D ratio."),
+    Criterion(_mixes_alike, ONE, "Size each pool on its own signal, or serve the token mixes apart."),
+    Criterion(_splits_measured, ONE, "Repeat the test with a benchmark that reports what was served."),
     Criterion(_startup_known, ONE, "Give the start-up time with --startup, or record a scale-out."),
     Criterion(
         _at_an_edge,

@@ -115,7 +115,8 @@ class Spec:
         tuple[Primary, ...], Field("signals that size pools: one for both where there is a ratio", most=2)
     ]
     pd_ratio: Annotated[
-        Ratio | None, Field("only where one primary sizes both pools, so that the rule keeps it")
+        Ratio | None,
+        Field("kept where one primary sizes both pools; else null, or what a ratio test measured"),
     ]
     controller: Annotated[Runner, Field("whose semantics it was selected and replayed with:")]
     reading: Annotated[ReadingRule, Field("what of a signal is compared with its target")]

@@ -53,7 +53,7 @@ RATIO_WORDS = {
     "floor": "the balance of the two targets under the load-weighted mix; a capacity behind them is a floor",
     "drifting": "the balance under the load-weighted mix; the mix moves, so that no single value is right",
     "sweep": "the best split that a ratio test measured",
-    "sweeps": "the mean of the best splits of the token mixes below, by decode work; none is right for all",
+    "sweeps": "the mean of the best splits of the token mixes below; none is right for all",
 }
 """What the value of a ratio is, by status; ``sweep`` and ``sweeps`` where ratio tests of one or more token
 mixes gave it."""
@@ -61,7 +61,8 @@ mixes gave it."""
 ONE_PRIMARY_BOUND = """kept in place of the value, since one signal sizes both pools: with it the pool that
 follows has what it needs in 95 % of the hours"""
 
-BY_MIX = "the best split measured for each token mix (mean tokens of prompt and output)"
+BY_MIX = """the best split measured for each token mix (mean tokens of prompt and output), and what one
+instance of it carried within the limits, which is a floor for that mix only"""
 
 
 def dump(policy: Policy) -> str:
@@ -221,7 +222,10 @@ def _ratio(ratio: Ratio) -> CommentedMap:
         found["one_primary_bound"] = float(bound)
         _comment(found, "one_primary_bound", ONE_PRIMARY_BOUND, indent=4)
     if mixes:
-        found["by_mix"] = [_fields(mix) for mix in mixes]
+        found["by_mix"] = [
+            CommentedMap((k, v) for k, v in _fields(mix).items() if v is not None or "_per_" not in k)
+            for mix in mixes
+        ]
         _comment(found, "by_mix", BY_MIX, indent=4)
     if weights:
         found["gpu_types"] = _map(**weights)
@@ -271,7 +275,7 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         "unit": "what one instance is: a group of pods, or a pod",
         "primaries": "one entry sizes both pools where there is a pd_ratio; two size a pool each.\n"
         "Instances = total ÷ target, or for a pool mean current × value ÷ target, rounded up",
-        "pd_ratio": _ratio_words(policy.pd_ratio) if policy.pd_ratio else _no_ratio(policy),
+        "pd_ratio": _about_ratio(policy),
         "controller": "what runs this policy: it was selected and replayed by the rules of this controller",
         "reading": "growth follows the newest mean over window_s, shrinking the highest of them in over_s",
         "hysteresis": "act only when wanted ÷ current leaves this band (as the chosen candidate has it)",
@@ -301,6 +305,14 @@ def _target_words(target: CommentedMap) -> str:
     return f"{text}; value: what the signal reads at headroom_ratio × {of}"
 
 
+def _about_ratio(policy: Policy) -> str:
+    """Say what the ratio is and whether the policy keeps it, or why there is none."""
+    found = policy.pd_ratio
+    if found is None or found.value is None:
+        return _no_ratio(policy)
+    return _ratio_words(found, keeps=policy.mode != "hold")
+
+
 def _no_ratio(policy: Policy) -> str:
     """Say why the policy keeps no ratio."""
     if "mixed" in policy.bounds:
@@ -310,9 +322,13 @@ def _no_ratio(policy: Policy) -> str:
     return "none is kept"
 
 
-def _ratio_words(ratio: Ratio) -> str:
+def _ratio_words(ratio: Ratio, *, keeps: bool) -> str:
     """Say what the ratio is, and what ``low`` and ``high`` are: they differ by status."""
-    kept = "kept within max_deviation" if ratio.one_primary_bound is None else "not kept: see the bound below"
+    if not keeps:
+        kept = "nothing keeps it"
+    else:
+        bound = ratio.one_primary_bound
+        kept = "kept within max_deviation" if bound is None else "not kept: see the bound below"
     said = ratio.status
     if ratio.by_mix:
         said = "sweep" if len(ratio.by_mix) == 1 else "sweeps"

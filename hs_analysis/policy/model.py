@@ -113,12 +113,31 @@ class Primary:
 
 @dataclass(frozen=True)
 class MixSplit:
-    """The best split that a ratio test measured for one token mix [instances]; lengths in tokens."""
+    """The best split that a ratio test measured for one token mix [instances]; lengths in tokens.
+
+    What one instance of it carried is a floor for this mix only: a target where its own load was not seen.
+    """
 
     isl: Annotated[float | None, Field("mean prompt length", "tokens")]
     osl: Annotated[float | None, Field("mean output length", "tokens")]
     prefill: Annotated[int, Field("prefill instances", "instances")]
     decode: Annotated[int, Field("decode instances", "instances")]
+    prefill_tps_per_instance: Annotated[
+        float | None,
+        Field(
+            "prompt tokens one prefill instance computed within the limits: a floor",
+            "tokens/s",
+            absent="it was not measured",
+        ),
+    ] = None
+    decode_tps_per_instance: Annotated[
+        float | None,
+        Field(
+            "output tokens one decode instance made within the limits: a floor",
+            "tokens/s",
+            absent="it was not measured",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +145,9 @@ class Ratio:
     """Prefill ÷ decode of a policy whose only primary sizes both pools, and the nearest integer pair.
 
     The rule keeps it: the other pool goes with the primary's, and comes back once the ratio of the two is
-    more than ``max_deviation`` off. Where each pool has a primary of its own, or none is known, there is no
-    ratio. ``low`` and ``high`` are the 95 % interval of the value, or the band in which a drifting balance
+    more than ``max_deviation`` off. Where each pool has a primary of its own there is no value, and only the
+    splits that a ratio test measured, if one did; a policy on hold names them with their value and keeps
+    nothing. ``low`` and ``high`` are the 95 % interval of the value, or the band in which a drifting balance
     moves.
     ``gpu_types`` holds what one pod of each type counts in the pool that follows, where it mixes types.
     ``one_primary_bound`` is kept in place of the value where no single value is right through the day: with

@@ -217,7 +217,11 @@ def _ratio(node: Node) -> Ratio:
 
 
 def _mix_split(node: Node) -> MixSplit:
-    return MixSplit(node.maybe("isl"), node.maybe("osl"), node.whole("prefill"), node.whole("decode"))
+    floors = ("prefill_tps_per_instance", "decode_tps_per_instance")
+    return MixSplit(
+        node.maybe("isl"), node.maybe("osl"), node.whole("prefill"), node.whole("decode"),
+        *(node.maybe(name) if name in node.data else None for name in floors),
+    )  # fmt: skip
 
 
 def _hysteresis(node: Node) -> Hysteresis:

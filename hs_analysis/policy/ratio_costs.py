@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from hs_analysis.policy.constants import FEWER, SAME_HOURS, SAME_SHARE_POINTS
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
-from hs_analysis.schema.results import PdRatio, PolicyReplay, ReplayResult
+from hs_analysis.schema.number_text import number, percent
+from hs_analysis.schema.results import MixRatio, PdRatio, PolicyReplay, ReplayResult, SplitBeside
 
 HELD_BY = {NEUTRAL: "HeteroScale's own rule", RATIO_FIXED: "HeteroScale's own rule with one signal"}
 """Row that holds the fixed ratio → what it is; another one is the selected policy itself."""
@@ -23,18 +24,55 @@ SAME_WINDOWS = LESS_WINDOWS * SAME_HOURS / LESS_HOURS
 
 def ratio_notes(replay: ReplayResult, chosen: str | None, found: PdRatio) -> tuple[str, ...]:
     """Return what there is to say: of splits that were tested, counts that stray, and a moving ratio."""
-    texts = (measured_splits(found), stray_cost(replay, chosen), moving_gain(replay))
+    texts = (
+        measured_splits(found), splits_beside(found), measured_floors(found), stray_cost(replay, chosen),
+        moving_gain(replay),
+    )  # fmt: skip
     return tuple(text for text in texts if text)
 
 
 def measured_splits(found: PdRatio) -> str:
     """Return the best split that a ratio test measured for each token mix, empty without one."""
-    said = [
-        f"{mix.prefill}P{mix.decode}D"
-        + (f" for {mix.isl:,.0f} tokens in and {mix.osl:,.0f} out" if mix.isl and mix.osl else "")
-        for mix in found.by_mix
-    ]
+    said = [f"{_pair(mix)}{_lengths(mix)}" for mix in found.by_mix]
     return f"the best split measured is {', '.join(said)}" if said else ""
+
+
+def splits_beside(found: PdRatio) -> str:
+    """Return which splits were tested next to the best ones and how far they fall, empty without one."""
+    many = len(found.by_mix) > 1
+    said = [
+        f"next to {_pair(mix)}{_lengths(mix) if many else ''} {' and '.join(map(_fall, mix.beside))}"
+        for mix in found.by_mix
+        if mix.beside
+    ]
+    return "; ".join(said)
+
+
+def measured_floors(found: PdRatio) -> str:
+    """Return what one instance of the best splits carried within the limits, empty where it is not known."""
+    said = []
+    for mix in found.by_mix:
+        amounts = ((mix.prefill_tps_per_instance, "prompt"), (mix.decode_tps_per_instance, "output"))
+        known = [f"{number(tps)} {kind}" for tps, kind in amounts if tps is not None]
+        if known:
+            said.append(f"{' or '.join(known)} tokens/s{_lengths(mix)}")
+    if not said:
+        return ""
+    return f"one instance carried at least {', '.join(said)}: floors for that token mix only"
+
+
+def _pair(split: MixRatio | SplitBeside) -> str:
+    return f"{split.prefill}P{split.decode}D"
+
+
+def _lengths(mix: MixRatio) -> str:
+    return f" for {mix.isl:,.0f} tokens in and {mix.osl:,.0f} out" if mix.isl and mix.osl else ""
+
+
+def _fall(split: SplitBeside) -> str:
+    if split.served_ratio is None:
+        return f"{_pair(split)} breaks a limit"
+    return f"{_pair(split)} serves {percent(1.0 - split.served_ratio)} less"
 
 
 def stray_cost(replay: ReplayResult, chosen: str | None) -> str:

@@ -14,6 +14,7 @@ from hs_analysis.report.apply import next_command
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.choice import Choice, mapping, primary_thresholds, records
 from hs_analysis.report.decision_words import day_range, limit_line, moved, scale_in_line, target_name
+from hs_analysis.report.ratio_words import WIDTH, best_splits, floors_line, is_ratio_test, ratio_line
 from hs_analysis.report.slo import NO_SLO, edges
 from hs_analysis.report.wording import (
     fixed,
@@ -25,8 +26,8 @@ from hs_analysis.report.wording import (
     signal_label,
 )
 
-WIDTH = 100
-"""Characters of a line at most, where it is not a path or a name that makes it longer."""
+_ACTION_WIDTH = 100
+"""Characters of the first line of a ratio test behind the name, which may be long."""
 
 QUESTION_WIDTH = 160
 """The same of an open question."""
@@ -40,6 +41,8 @@ class Answer:
     ----------
     action, hours, risk, confidence, next_step
         One sentence each, at most `WIDTH` characters; empty where there is nothing to say.
+    ratio, floors
+        Of a ratio test: the ratio with the splits tested next to the best, and what one instance carried.
     questions
         One line for each thing that is open, at most `QUESTION_WIDTH` characters.
     """
@@ -49,12 +52,16 @@ class Answer:
     risk: str
     confidence: str
     next_step: str
+    ratio: str = ""
+    floors: str = ""
     questions: tuple[str, ...] = ()
 
     @property
     def lines(self) -> list[str]:
         """The sentences that say something, in order."""
-        every = (self.action, self.hours, self.risk, self.confidence, self.next_step)
+        every = (
+            self.action, self.ratio, self.floors, self.hours, self.risk, self.confidence, self.next_step,
+        )  # fmt: skip
         return [line for line in every if line]
 
 
@@ -72,12 +79,15 @@ def answer_of(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]
     folder
         The run folder as a user types it, for the next command.
     """
+    test = is_ratio_test(service)
     return Answer(
         action=_action(service, choice),
-        hours=fitted(_hours(choice)),
-        risk=fitted(_risk(service, choice, slo)),
+        hours="" if test else fitted(_hours(choice)),
+        risk="" if test else fitted(_risk(service, choice, slo)),
         confidence=fitted(_confidence(choice)),
         next_step=_next_step(service, choice, folder),
+        ratio=fitted(ratio_line(service)) if test else "",
+        floors=fitted(floors_line(service, slo)) if test else "",
         questions=tuple(
             fitted(f"{text.rstrip('.')}.", QUESTION_WIDTH) for text in _questions(service, choice)
         ),
@@ -105,6 +115,10 @@ def _action(service: Mapping[str, Any], choice: Choice) -> str:
     why = str(decision.get("why") or "")
     if not recommend:
         return fitted(f"{name}: no decision was made.")
+    if recommend in ("keep", "record") and is_ratio_test(service):
+        kept = "keep what runs" if recommend == "keep" else "no policy"
+        line = f": {kept}; {best_splits(service, _ACTION_WIDTH - len(kept))}."
+        return name + line
     if recommend == "record":
         return fitted(f"{name}: keep what runs and record more: {why}.")
     if recommend == "keep":
@@ -217,6 +231,11 @@ def _confidence(choice: Choice) -> str:
 
 def _next_step(service: Mapping[str, Any], choice: Choice, folder: str) -> str:
     decision = choice.decision
+    code = mapping(mapping(service.get("pd_ratio")).get("reason")).get("code")
+    if decision.get("recommend") == "record" and code == "test_not_declared":
+        return "Next: run it again with --pressure-test: the captures look like a ratio test."
+    if decision.get("recommend") == "record" and is_ratio_test(service):
+        return fitted("Next: record the service under its own load for a day or more: hsa pull.")
     if decision.get("recommend") == "record":
         return f"Next: hsa plan-test {folder}"
     if decision.get("recommend") == "keep":

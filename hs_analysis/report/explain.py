@@ -134,12 +134,13 @@ def _explained(
     catalogue: Catalogue | None,
     made_by: Mapping[str, Sequence[str]] | None,
 ) -> dict[str, Any]:
-    derivation = DERIVATIONS[place.kind]
+    tested = _ratio_test(place, summary)
+    derivation = DERIVATIONS["sweeps" if tested else place.kind]
     value_key, interval_key, measure = HEADLINES.get(place.kind, ("", "", ""))
     return (
         _head(link)
         | {
-            "title": derivation.title.format(name=place.name),
+            "title": DERIVATIONS[place.kind].title.format(name=place.name),
             "measure": measure,
             "value": place.entry.get(value_key),
             "unit": _unit(place),
@@ -148,16 +149,22 @@ def _explained(
             "reasons": _reasons(place.entry),
             "numbers": _numbers(place),
             "method": derivation.method,
-            "formula": _formula(place),
+            "formula": derivation.formula if tested else _formula(place),
             "basis": _basis(place, service),
             "metrics": _metrics(place, service, catalogue or load_catalogue()),
-            "made_by": list((made_by or {}).get(place.kind, ())),
+            "made_by": list((made_by or {}).get(kind_of(tested) if tested else place.kind, ())),
             "rows": _rows(place, link, derivation.table, details),
             "see_also": _see_also(place, service, places),
             "refs": list(derivation.refs),
         }
         | _tail(place.kind, link, summary, service)
     )
+
+
+def _ratio_test(place: Place, summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the ratio test that a P/D ratio comes from, None where none gave it."""
+    mixes = records(place.entry.get("by_mix")) if place.kind == "pd_ratio" else []
+    return sweep_of(evidence.parse(str(mixes[0]["evidence"])), summary) if mixes else None
 
 
 def _of_chart(
@@ -387,10 +394,11 @@ def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list
             ("derive", f"startup@{place.entry.get('role')}"),
         ],
         "gpu_speeds": [("derive", f"capacity@{place.entry.get('role')}@{place.entry.get('gpu_type')}")],
-        "pd_ratio": [*capacities, ("derive", "demand")],
+        "pd_ratio": [] if place.entry.get("by_mix") else [*capacities, ("derive", "demand")],
         "selection": [*targets, *studied],
         "policy": [*targets, ("derive", "pd_ratio"), ("select", policy), ("replay", policy)],
         "replay": [("select", policy), ("derive", "pd_ratio"), *capacities],
     }.get(place.kind, [])
     paths = [evidence.path(name, stage, what) for stage, what in parts]
-    return [path for path in dict.fromkeys(paths) if path in places]
+    tests = [str(mix.get("evidence")) for mix in records(place.entry.get("by_mix"))]
+    return [*tests, *(path for path in dict.fromkeys(paths) if path in places)]

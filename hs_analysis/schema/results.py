@@ -377,6 +377,18 @@ class RatioWindow:
     ci: Annotated[Interval | None, Field("95 % interval", _RATIO)]
 
 
+@dataclass(frozen=True)
+class SplitBeside:
+    """A split tested next to the best one, and what it serves against it."""
+
+    prefill: Annotated[int, Field("prefill instances", "instances")]
+    decode: Annotated[int, Field("decode instances", "instances")]
+    served_ratio: Annotated[
+        float | None,
+        Field("what it serves within the limits ÷ what the best does; null where it breaks a limit", "ratio"),
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class MixRatio:
     """The best split that a ratio test measured for one token mix."""
@@ -394,7 +406,24 @@ class MixRatio:
         Literal["ok", "undecided", "indicative"],
         Field("ok, undecided (it may break a limit) or indicative (judged by means)"),
     ]
-    share: Annotated[float, Field("of the decode work of all mixes tested", "ratio 0..1")]
+    share: Annotated[
+        float, Field("of the decode work of all mixes tested; alike where no load says it", "ratio 0..1")
+    ]
+    beside: Annotated[
+        tuple[SplitBeside, ...], Field("nearest splits tested on either side that serve less")
+    ] = ()
+    prefill_tps_per_instance: Annotated[
+        float | None,
+        Field("prompt tokens one prefill instance of it computed within the limits: a floor", "tokens/s"),
+    ] = None
+    decode_tps_per_instance: Annotated[
+        float | None,
+        Field("output tokens one decode instance of it made within the limits: a floor", "tokens/s"),
+    ] = None
+    gpu_ratio: Annotated[float | None, Field("its ratio in GPUs; null where not known", _RATIO)] = None
+    is_estimated: Annotated[
+        bool, Field("whether what splits served follows from concurrency and latencies")
+    ] = False
     evidence: Evidence = ""
 
 
@@ -475,10 +504,14 @@ class PdRatio:
     """Prefill instances per decode instance."""
 
     value: Annotated[float | None, Field("instances per instance", _RATIO)]
-    ci: Annotated[Interval | None, Field("95 % interval", _RATIO)]
+    ci: Annotated[Interval | None, Field("95 % interval; null of a ratio test", _RATIO)]
     status: Annotated[RatioStatus, Field()]
-    at_least: Annotated[float | None, Field("one-sided bound", _RATIO)]
-    at_most: Annotated[float | None, Field("one-sided bound", _RATIO)]
+    at_least: Annotated[
+        float | None, Field("one-sided bound; of a ratio test the nearest split that serves less", _RATIO)
+    ]
+    at_most: Annotated[
+        float | None, Field("one-sided bound; of a ratio test the nearest split that serves less", _RATIO)
+    ]
     reason: Annotated[Reason | None, Field("why it is not ok")]
     basis: Annotated[
         RatioBasis | None,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from hs_analysis.schema.declare import Field
-from hs_analysis.schema.results import Answered, Evidence, Interval, Pair, Reason, RefusedReason
+from hs_analysis.schema.results import Answered, Evidence, Interval, Pair, Reason, RefusedReason, SplitBeside
 
 JudgedOn = Literal["slo", "decode_tps"]
 
@@ -50,7 +50,21 @@ class SweepResult:
         Interval | None,
         Field("nearest splits tested on either side that serve less; null at an edge of the sweep", _RATIO),
     ] = None
+    beside: Annotated[
+        tuple[SplitBeside, ...], Field("those nearest splits, and what each serves against the best")
+    ] = ()
     load: Annotated[float | None, Field("load of the best trial", _LOAD)] = None
+    prefill_tps_per_instance: Annotated[
+        float | None,
+        Field("prompt tokens one prefill instance of it computed; null unless status is ok", "tokens/s"),
+    ] = None
+    decode_tps_per_instance: Annotated[
+        float | None,
+        Field("output tokens one decode instance of it made; null unless status is ok", "tokens/s"),
+    ] = None
+    is_estimated: Annotated[
+        bool, Field("whether what it served follows from concurrency and latencies, and was not measured")
+    ] = False
     label: Annotated[str, Field("capture or layout of the best trial")] = ""
     decides: Annotated[
         str | None, Field("what holds it back:", words=("ttft", "tbt", "both", "throughput"))

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from derive.bench import silicon
+from derive.bench import paper, silicon
 from derive.synthetic import SETTINGS, day_frame, sweep_frame
 
-from hs_analysis.derive import bench_sweeps, derive_service
-from hs_analysis.derive.ratio_from_sweeps import with_benchmarks
+from hs_analysis.derive import bench_sweeps, derive_service, services_of_tests
+from hs_analysis.derive.ratio_from_sweeps import with_benchmarks, with_undeclared_test
 from hs_analysis.derive.service import DeriveResult
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import PdRatio
+from hs_analysis.schema.results import PdRatio, Reason, SplitBeside
 from hs_analysis.schema.settings import Slo
 
 NO_LIMIT = replace(SETTINGS, slo=Slo(), draws=20)
@@ -42,10 +42,90 @@ def test_the_best_split_of_a_sweep_is_the_ratio() -> None:
     ratio = derived(sweep_frame(2.0, 3.0, EIGHT)).derived.pd_ratio
     assert (ratio.basis, ratio.status, ratio.reason) == ("sweep", "ok", None)
     assert ratio.value == pytest.approx(5 / 3)
-    assert ratio.ci == (1.0, 3.0)
+    assert (ratio.ci, ratio.at_least, ratio.at_most) == (None, 1.0, 3.0)  # splits tested, no 95 % interval
     assert ratio.integer_pairs[0] == (5, 3)
     assert [(m.prefill, m.decode, m.status, m.share) for m in ratio.by_mix] == [(5, 3, "ok", 1.0)]
     assert ratio.one_primary_bound is None
+
+
+def test_what_lies_next_to_the_best_split_and_what_its_instances_carried() -> None:
+    """The neighbours with what they serve against it, and the tokens of one instance: floors for the mix."""
+    (mix,) = derived(sweep_frame(2.0, 3.0, EIGHT)).derived.pd_ratio.by_mix
+    assert mix.beside == (SplitBeside(4, 4, pytest.approx(8 / 9)), SplitBeside(6, 2, pytest.approx(6 / 9)))
+    assert mix.prefill_tps_per_instance == pytest.approx(900 * 9 / 5)
+    assert mix.decode_tps_per_instance == pytest.approx(200 * 9 / 3)
+
+
+def test_a_neighbour_that_breaks_a_limit_says_so_and_means_certify_no_floor() -> None:
+    """A split that fails has no share; judged by means nothing is said of what an instance may carry."""
+    frame = paper().with_columns(
+        pl.when(pl.col("prefill_instances") == 8).then(9.0).otherwise(0.5).alias("ttft_mean_s")
+    )
+    tests, _ = bench_sweeps(frame, Slo(ttft_s=1.0))
+    (one,) = [test for test in tests if (test.judged_on, test.name) == ("slo", "service A")]
+    assert one.beside[0] == SplitBeside(8, 8, None)
+    assert one.beside[1] == SplitBeside(12, 4, pytest.approx(20.3 / 26.7))  # 10P6D and 11P5D are as good
+    assert (one.status, one.prefill_tps_per_instance, one.decode_tps_per_instance) == (
+        "indicative",
+        None,
+        None,
+    )
+
+
+def test_benchmarks_without_a_service_answer_for_what_they_tested() -> None:
+    """Each name has its ratio and the splits next to it, no demand or target, and what to record."""
+    slo = Slo()
+    tests, _ = bench_sweeps(paper(), slo)
+    found = dict(services_of_tests(tests, slo))
+    assert set(found) == {"service A", "service B"}
+    ratio = found["service A"].pd_ratio
+    assert (ratio.basis, ratio.status, ratio.value, ratio.ci) == ("sweep", "ok", 9 / 7, None)
+    assert ratio.at_least < ratio.value < ratio.at_most
+    assert (found["service A"].thresholds, found["service A"].capacity) == ((), ())
+    assert [one.code for one in found["service A"].refusals] == ["no_history"]
+
+
+def test_benchmarks_of_two_mixes_have_no_single_ratio() -> None:
+    """One name, two token mixes: the mean counts both alike, since no load weighs them."""
+    frame = paper().with_columns(
+        pl.lit("one").alias("model"),
+        pl.when(pl.col("model") == "service A").then(100.0).otherwise(9000.0).alias("isl"),
+        pl.lit(9.0).alias("osl"),
+    )  # fmt: skip
+    ((name, one),) = services_of_tests(bench_sweeps(frame, Slo())[0], Slo())
+    ratio = one.pd_ratio
+    assert (name, ratio.status, ratio.reason.code) == ("one", "drifting", "mixes_differ")
+    assert ratio.value == pytest.approx((9 / 7 + 10 / 6) / 2)
+    assert "plain mean" in ratio.reason.text
+    assert {mix.share for mix in ratio.by_mix} == {0.5}
+
+
+def test_splits_that_all_break_the_limit_refuse_the_ratio() -> None:
+    """Nothing is recommended; the reason is that of the test, with what to test instead."""
+    slo = Slo(ttft_s=1.0)
+    frame = paper().with_columns(pl.lit(9.0).alias("ttft_mean_s"))
+    found = dict(services_of_tests(bench_sweeps(frame, slo)[0], slo))["service A"]
+    assert (found.pd_ratio.status, found.pd_ratio.value) == ("refused", None)
+    assert [one.code for one in found.refusals] == ["none_holds", "no_history"]
+
+
+def as_production(frame: ServiceFrame) -> ServiceFrame:
+    """Return captures of a ratio test that were read without saying so."""
+    return replace(frame, kind="production")
+
+
+def test_short_captures_of_several_splits_look_like_a_ratio_test() -> None:
+    """Read as production they are too short; the refusal says which splits are there and what to type."""
+    thin = replace(UNKNOWN, reason=Reason("thin", "0.3 h of known load"))
+    frame = as_production(sweep_frame(2.0, 3.0, EIGHT))
+    reason = with_undeclared_test(thin, frame).reason
+    assert reason.code == "test_not_declared"
+    assert "2P6D, 3P5D, 4P4D, 5P3D, 6P2D" in reason.text
+    assert "--pressure-test" in reason.text
+    assert with_undeclared_test(thin, sweep_frame(2.0, 3.0, EIGHT)) == thin
+    assert with_undeclared_test(thin, as_production(sweep_frame(2.0, 3.0, EIGHT[:1]))) == thin
+    other = replace(UNKNOWN, reason=Reason("capacity_refused", "no capacity"))
+    assert with_undeclared_test(other, frame) == other
 
 
 def test_a_sweep_whose_best_split_is_its_edge_bounds_the_ratio() -> None:

@@ -13,12 +13,15 @@ import pytest
 from derive.bench import paper, points
 from pipeline.traced import traced
 
+from hs_analysis.cli.verdict import run_result
 from hs_analysis.ingest import formats
 from hs_analysis.ingest.rows import BenchRows, Dump, ReadNotes
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.provenance import made_by
+from hs_analysis.pipeline.results import explained, policy_documents
 from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.pipeline.stages import Silent
+from hs_analysis.policy import load_all
 from hs_analysis.schema.frames import BENCH, empty
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -55,20 +58,52 @@ def whole_run(place: Path, frame: pl.DataFrame, slo: Slo) -> dict:
 
 
 def test_points_alone_answer_the_ratio(place: Path) -> None:
-    """The paper's table as input: both best splits, no service, a warning in place of a policy, a report."""
+    """The paper's table as input: best splits in summary, policy and report; a warning says no policy."""
     with traced() as ran:
         summary = whole_run(place, paper(), Slo())
     assert set(made_by()["bench_sweeps"]) <= ran
     assert {one["name"]: one["best"] for one in summary["sweeps"]} == {
         "service A": [9, 7], "service B": [10, 6],
     }  # fmt: skip
-    assert summary["services"] == []
+    services = {one["service"]: one for one in summary["services"]}
+    assert set(services) == {"service A", "service B"}
+    one = services["service A"]
+    assert (one["pd_ratio"]["basis"], one["pd_ratio"]["value"]) == ("sweep", pytest.approx(9 / 7))
+    assert (one["decision"]["recommend"], one["decision"]["confidence"]) == ("record", "low")
+    assert "9P7D" in one["decision"]["why"]
+    assert any("own load" in step for step in one["decision"]["next_steps"])
+    assert (one["signals"], one["thresholds"], one["demand"]["decode_tps"]) == ([], [], None)
     assert summary["window"] == {"start": None, "end": None, "step_s": None}
     assert [w["code"] for w in summary["warnings"]] == ["no_history"]
     page = (place / "run" / "report.html").read_text("utf-8")
     assert "9P7D" in page
     assert "Nothing could be studied" not in page
-    assert (place / "run" / "policy.yaml").read_text("utf-8") == ""
+    policies = {
+        policy.service: policy for policy in load_all((place / "run" / "policy.yaml").read_text("utf-8"))
+    }
+    policy = policies["service B"]
+    assert (policy.mode, policy.pd_ratio.prefill, policy.pd_ratio.decode) == ("hold", 10, 6)
+    assert (policy.recommended, policy.bounds, policy.sized_roles) == (False, {}, ())
+    assert not list((place / "run" / "exports").rglob("*.yaml"))  # nothing to apply
+
+
+def test_the_first_lines_of_a_ratio_test_name_split_neighbours_and_floors(place: Path) -> None:
+    """What is printed is what was measured: the split, how far the next ones fall, no hours and no risk."""
+    summary = whole_run(place, paper(), Slo())
+    page = place / "run"
+    texts = policy_documents(page)
+    said = run_result(summary, texts, page).data["answers"]
+    lines = next(one["lines"] for one in said if one["service"] == "service A")
+    assert lines[0] == "service A: no policy; best split measured 9P7D."
+    assert lines[1].startswith("P/D ratio 1.29 (1.00 to 3.00): 10P6D, 11P5D within 3 %")
+    assert "8P8D serves 4.5 % less" in lines[1]
+    assert "floors for this mix, without an SLO" in lines[2]
+    assert not any(word in " ".join(lines) for word in ("hours", "Risk", "saves"))
+    link = "service%20A/derive/pd_ratio"
+    told, _ = explained(link, page)
+    assert (told["interval"], told["value"]) == (None, pytest.approx(9 / 7))
+    assert told["made_by"] == list(made_by()["bench_sweeps"])
+    assert told["see_also"] == [summary["sweeps"][0]["evidence"]]
 
 
 def test_profiles_alone_wait_for_requests(place: Path) -> None:

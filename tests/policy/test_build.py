@@ -13,8 +13,9 @@ from replay.services import D_CAPACITY, RATIO, SETTINGS, VERDICTS, built, derive
 
 from hs_analysis.policy.build import build_policy, work_target
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.document import dump
+from hs_analysis.policy.document import dump, load
 from hs_analysis.policy.model import Bounds, Cooldown, MixSplit
+from hs_analysis.policy.rounding import rounded
 from hs_analysis.schema.results import Estimate, MixRatio, PdRatio, Refusal, Startup
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -183,16 +184,27 @@ def test_one_signal_keeps_the_bound_and_says_the_ratio() -> None:
 def test_splits_that_a_test_found_best_are_in_the_policy() -> None:
     """The best split of each token mix is written, and what the ratio is says that a test measured it."""
     mix = MixRatio(isl=900.0, osl=200.0, prefill=5, decode=3, value=5 / 3, between=(1.0, 3.0), status="ok",
-                   share=1.0)  # fmt: skip
+                   share=1.0, decode_tps_per_instance=600.0)  # fmt: skip
     numbers = derived()
     tested = replace(
-        numbers.pd_ratio, value=5 / 3, ci=(1.0, 3.0), basis="sweep", by_mix=(mix,), integer_pairs=((5, 3),)
-    )
+        numbers.pd_ratio, value=5 / 3, ci=None, at_least=1.0, at_most=3.0, basis="sweep", by_mix=(mix,),
+        integer_pairs=((5, 3),),
+    )  # fmt: skip
     policy = built(pd_day(), DECODE, replace(numbers, pd_ratio=tested))
     assert (policy.pd_ratio.prefill, policy.pd_ratio.decode, policy.pd_ratio.held) == (5, 3, 5 / 3)
-    assert policy.pd_ratio.by_mix == (MixSplit(900.0, 200.0, 5, 3),)
+    splits = (MixSplit(900.0, 200.0, 5, 3, None, 600.0),)
+    assert policy.pd_ratio.by_mix == splits
     assert (policy.pd_ratio.low, policy.pd_ratio.high, policy.pd_ratio.max_deviation) == (1.0, 3.0, None)
     assert "the best split that a ratio test measured" in dump(policy)
+    hold, apart = (built(pd_day(), keys, replace(numbers, pd_ratio=tested)) for keys in ((), PAIR))
+    assert (hold.mode, hold.pd_ratio.value, hold.pd_ratio.low, hold.pd_ratio.by_mix) == (
+        "hold", 5 / 3, 1.0, splits,
+    )  # fmt: skip
+    assert "nothing keeps it" in dump(hold)
+    assert (apart.pd_ratio.held, apart.pd_ratio.by_mix) == (None, splits)
+    for one in (hold, apart, policy):
+        assert load(dump(rounded(one))) == rounded(one)
+        assert one.sized_roles == (() if one is hold else ("prefill", "decode"))
 
 
 def test_a_ratio_that_nothing_keeps_is_not_written() -> None:

@@ -21,7 +21,7 @@ from hs_analysis.policy.decision import (
     with_decision,
 )
 from hs_analysis.schema.decision import PoolDecision, SloRisk
-from hs_analysis.schema.results import MixRatio, PolicyReplay, Reason, Refusal, ReplayResult
+from hs_analysis.schema.results import MixRatio, PolicyReplay, Reason, Refusal, ReplayResult, SplitBeside
 
 DECODE = (("decode_tps", "decode"),)
 NAME = "decode_tps@decode"
@@ -68,6 +68,18 @@ def with_ratio(status: str, value: float = 2.61) -> Any:
     return derived(ratio=value, ratio_status=status)
 
 
+def with_splits(**changes: Any) -> Any:
+    """Return derived numbers whose ratio is that of a ratio test."""
+    known = {"status": "ok", "is_estimated": False} | changes
+    mix = MixRatio(
+        isl=900.0, osl=200.0, prefill=5, decode=3, value=5 / 3, between=(1.0, 3.0), status="ok", share=1.0,
+        beside=(SplitBeside(4, 4, 0.88), SplitBeside(6, 2, None)), prefill_tps_per_instance=1620.0,
+        decode_tps_per_instance=600.0, is_estimated=known["is_estimated"],
+    )  # fmt: skip
+    found = derived(ratio=5 / 3, ratio_status=known["status"])
+    return replace(found, pd_ratio=replace(found.pd_ratio, basis="sweep", by_mix=(mix,)))
+
+
 def unknown_startup() -> Any:
     """Return a policy whose start-up times nobody knows."""
     return build_policy(pd_day(), derived(), (), DECODE, replace(SETTINGS, startup_s={}), {}, {})
@@ -97,6 +109,8 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
     "other_signals": ({"same_signals": False}, "medium"),
     "numbers_moved": ({"first": with_ratio("ok", 2.0)}, "medium"),
     "ratio_drifts": ({"whole": with_ratio("drifting")}, "medium"),
+    "mixes_differ": ({"whole": with_splits(status="drifting"), "first": with_splits()}, "medium"),
+    "throughput_estimated": ({"whole": with_splits(is_estimated=True), "first": with_splits()}, "medium"),
     "startup_default": ({"policy": unknown_startup()}, "medium"),
     "bucket_edge": ({"slo_edges": ({"signal": "ttft", "limit_s": 2.5, "low_s": 2.0},)}, "medium"),
     "capacity_floor": ({"whole": derived(status="floor")}, "medium"),
@@ -168,6 +182,25 @@ def test_every_row_of_the_table_is_tried() -> None:
     }
     assert hit == {row.fails for row in CRITERIA}
     assert all(row.remedy.endswith(".") for row in CRITERIA)
+
+
+def test_a_ratio_test_is_kept_and_names_its_splits() -> None:
+    """Load and counts were set on purpose: nothing is saved or alarmed about; the splits are the answer."""
+    bad = backtest(saved=0.2, ours=0.9, theirs=0.01)
+    made = decide_on(grounds(whole=with_splits(), first=with_splits(), kind="pressure_test", replay=bad))
+    assert (made.recommend, made.alarm) == ("keep", None)
+    assert "the best split measured is 5P3D for 900 tokens in and 200 out" in made.why
+    assert "slo_not_held" not in {reason.code for reason in made.confidence_reasons}
+    assert made.ratio_notes[:3] == (
+        "the best split measured is 5P3D for 900 tokens in and 200 out",
+        "next to 5P3D 4P4D serves 12 % less and 6P2D breaks a limit",
+        "one instance carried at least 1,620 prompt or 600 output tokens/s for 900 tokens in and 200 out:"
+        " floors for that token mix only",
+    )
+    assert any("its own load" in step for step in made.next_steps)
+    production = decide_on(grounds(whole=with_splits(), first=with_splits(), replay=bad))
+    assert production.recommend == "keep"
+    assert production.alarm is not None
 
 
 def test_confidence_is_high_only_where_all_is_met() -> None:

@@ -1,0 +1,64 @@
+"""Numbers as text: significant digits, thousands, and the one way to print a percentage."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeGuard
+
+NONE = "–"
+"""What stands where a number could not be had; the reason stands beside it."""
+
+LEAST_PERCENT = 0.01
+"""Smallest percentage that is told from none."""
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether the value is a finite number (a bool is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a number with ``digits`` significant digits and thousands separators.
+
+    From 1,000 up there is one digit more and no decimals; null, NaN and infinities become an en dash.
+    """
+    if not is_number(value):
+        return NONE
+    if value == 0:
+        return "0"
+    digits += abs(value) >= 1000
+    exponent = math.floor(math.log10(abs(value)))
+    rounded = round(float(value), digits - 1 - exponent)
+    if rounded == 0 or abs(rounded) < 1e-4:
+        return f"{value:.{digits - 1}g}".replace("e-0", "e-").replace("-", "−", 1 if value < 0 else 0)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}".replace("-", "−")
+
+
+def fixed(value: Any, decimals: int) -> str:
+    """Return a number with as many decimals as its neighbours in a column have."""
+    return f"{float(value) + 0.0:,.{decimals}f}".replace("-", "−") if is_number(value) else NONE
+
+
+def plain(value: Any) -> str:
+    """Return a number without trailing zeros: 8 GPUs, 9 instances, 0.25."""
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def percent(value: Any, digits: int = 3, *, signed: bool = False) -> str:
+    """Return a ratio as a percentage: 0.283 becomes ``28.3 %``; at most one decimal from 10 % up.
+
+    What would round to less than a hundredth of a per cent is ``<0.01 %``: no model is as exact as that.
+    ``signed`` puts a plus before a growth.
+    """
+    if not is_number(value):
+        return NONE
+    scaled = float(value) * 100
+    if 0 < scaled < LEAST_PERCENT / 2:
+        return f"<{LEAST_PERCENT} %"
+    if abs(scaled) >= 9.95:
+        text = f"{scaled:.1f}".removesuffix(".0").replace("-", "−")
+    else:
+        text = number(scaled, min(digits, 2))
+    return f"{'+' if signed and scaled > 0 else ''}{text} %"
