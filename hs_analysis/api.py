@@ -67,6 +67,10 @@ History: TypeAlias = "Run | ServiceFrame | pl.DataFrame"
 Policies: TypeAlias = "Policy | PathLike | Mapping[str, Policy | PathLike]"
 """A policy, a file in the form of policy.yaml, or several of them by the name of their row."""
 
+LEAST_TARGET_SHARE = 0.01
+"""A target below this share of the one it replaces is taken for a slip [ratio]: a pool would need a hundred
+times the instances, and its bounds end at twice the most ever seen. Default of this project."""
+
 OWN = "own policy"
 """Name of the row of a policy that has none."""
 
@@ -672,7 +676,8 @@ def with_targets(policy: Policy, targets: Mapping[str, float]) -> Policy:
     Raises
     ------
     UsageError
-        When the policy follows no such signal, or a target is not above zero.
+        When the policy follows no such signal, a target is not above zero, or it is less than a hundredth of
+        the one it replaces: so many instances no pool has, and a share was meant.
 
     Examples
     --------
@@ -687,6 +692,11 @@ def with_targets(policy: Policy, targets: Mapping[str, float]) -> Policy:
         own = primary.target_per_instance
         if value is not None and not (isinstance(value, int | float) and value > 0):
             what, hint = f"{value} is not above zero", f"give {primary.unit} of one instance, now {own.value}"
+            raise UsageError(what, where=f"target of {primary.role}", hint=hint)
+        if value is not None and own.value and value < LEAST_TARGET_SHARE * own.value:
+            what = f"{value:g} {primary.unit} is less than a hundredth of the {own.value:g} it replaces"
+            unit = f"a target is in {primary.unit} of one instance"
+            hint = f"{unit}; for a share of it give {value:g} * {own.value:g} = {value * own.value:g}"
             raise UsageError(what, where=f"target of {primary.role}", hint=hint)
         made = primary if value is None else replace(primary, target_per_instance=replace(own, value=value))
         primaries.append(made)

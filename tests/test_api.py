@@ -203,6 +203,7 @@ def test_settings_of_a_call_are_those_of_the_settings_file() -> None:
         (lambda it: it.figure("scatter-kv_usage-prefil"), "? (.signals() has every signal to plot)"),
         (lambda it: with_targets(it.policy(), {"decode": 0.0}), "target of decode: 0.0 is not above"),
         (lambda it: with_targets(it.policy(), {"decode": "-10%"}), "; give tokens/s of one instance, now "),
+        (lambda it: with_targets(it.policy(), {"decode": 0.9}), "; for a share of it give 0.9 * "),
         (lambda it: replay(it, "gone.yaml"), "gone.yaml: can't be read (No such file or directory)"),
         (lambda it: replay(it).figure("decode", ["recorded", "no"]), "no such policy 'no'; known: "),
         (lambda it: replay(it).figure("decod"), "figure: no such pool 'decod'; did you mean decode?"),

@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from hs_analysis.align.limit_shares import HIGH, LEAST, LOW, OTHER, OVER
-from hs_analysis.catalogue import Catalogue
+from hs_analysis.catalogue import WORKED_OUT, Catalogue
 from hs_analysis.errors import InputError
 from hs_analysis.schema.aligned import (
     POOL_ROLES,
@@ -20,13 +20,7 @@ from hs_analysis.schema.aligned import (
     served_signal,
 )
 
-DERIVED = {
-    "offered_tps": "tokens/s",
-    "offered_tps_trailing": "tokens/s",
-    "backlog_age_s": "s",
-    "saturated": "0 or 1",
-    "instances": "instances",
-}
+DERIVED = {one.id: one.unit for one in WORKED_OUT}
 """Quantities that alignment works out, and their units."""
 
 GRID_SLACK = 0.01

@@ -214,6 +214,45 @@ class Signal:
     wanted: bool = True
 
 
+WORKED_OUT = (
+    Signal(
+        id="offered_tps",
+        meaning="the load: work that arrived for the pool, from started requests times the work of one, "
+        "whether it was served yet or not; read around its window",
+        unit="tokens/s", family="load", pool="sum", role="prefill, decode or mixed", sources=(),
+        enable="request_rate and lengths of the front end; without them served work stands in",
+    ),
+    Signal(
+        id="offered_tps_trailing",
+        meaning="the same by what had arrived when its window ended, as a controller sees it",
+        unit="tokens/s", family="load", pool="sum", role="prefill, decode or mixed", sources=(),
+        enable="as for offered_tps",
+    ),
+    Signal(
+        id="backlog_age_s",
+        meaning="how long the oldest work that waits for the pool has waited",
+        unit="s", family="load", pool="mean", role="prefill, decode or mixed", sources=(),
+        enable="as for offered_tps",
+    ),
+    Signal(
+        id="saturated",
+        meaning="whether work waited for the pool or it served less than arrived",
+        unit="0 or 1", family="load", pool="mean", role="prefill, decode or mixed", sources=(),
+        enable="as for offered_tps",
+    ),
+    Signal(
+        id="instances",
+        meaning="instances of the pool that reported in the window",
+        unit="instances", family="load", pool="sum", role="prefill, decode or mixed", sources=(),
+        enable="a metric of each instance of the pool, or up",
+    ),
+)  # fmt: skip
+"""Quantities that alignment works out of signals, for no exporter has a metric of them.
+
+Each says under ``enable`` what it is made of; tables of one's own name them as columns ``id@role``.
+"""
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """All exporters and signals."""

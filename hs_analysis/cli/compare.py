@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import hs_analysis
-from hs_analysis.cli.options import INPUT, OUTPUT, VERBOSE, FormFlags, grouped
+from hs_analysis.cli.options import INPUT, OUTPUT, FormFlags, VerboseFlag, grouped
 from hs_analysis.cli.output import Block, CommandOutput, Folded, write_output
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def compare(
             help="A service of A that goes by another name in B; OLD= for one that is gone; repeatable.",
         ),
     ] = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", rich_help_panel=OUTPUT, help=VERBOSE)
-    ] = False,
+    verbose: VerboseFlag = False,
     *,
     form: FormFlags,
 ) -> None:  # fmt: skip

@@ -12,8 +12,6 @@ from hs_analysis.cli import gates
 from hs_analysis.cli.context import inspected_folder
 from hs_analysis.cli.options import (
     INPUT,
-    OUTPUT,
-    VERBOSE,
     ConfigFlags,
     FailFlags,
     FormFlags,
@@ -23,6 +21,7 @@ from hs_analysis.cli.options import (
     ReadingFlags,
     SloFlags,
     StrictFlags,
+    VerboseFlag,
     grouped,
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
@@ -168,9 +167,7 @@ def explain(
             help="Run folder of the link; found by the link itself or the only run in reports/ unless said.",
         ),
     ] = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", rich_help_panel=OUTPUT, help=VERBOSE)
-    ] = False,
+    verbose: VerboseFlag = False,
     *,
     form: FormFlags,
 ) -> None:  # fmt: skip
@@ -205,9 +202,9 @@ def signals(
     form: FormFlags,
 ) -> None:
     """Print the catalogue of signals."""
-    from hs_analysis.catalogue import load_catalogue
+    from hs_analysis.catalogue import WORKED_OUT, load_catalogue
 
-    known = {signal.id: signal for signal in load_catalogue().signals}
+    known = {signal.id: signal for signal in (*load_catalogue().signals, *WORKED_OUT)}
     if name is not None and name not in known:
         raise UsageError(f"no such signal {name!r}", where="SIGNAL", hint=suggestion(name, list(known)))
     rows = [_catalogue_row(signal) for key, signal in known.items() if name in (None, key)]
@@ -231,10 +228,12 @@ def signals(
             ("source", "exporter"), ("read", "read as"), ("unit", "in"), ("metric", "metric"),
             ("name", "name"),
         ]  # fmt: skip
-        blocks.append(Table("Metrics", heads, carried))
+        none = "no exporter has it: alignment works it out"
+        blocks.append(Table("Metrics", heads, carried, empty=none))
         noted = {note: source["source"] for source in rows[0]["sources"] for note in source["notes"]}
         blocks += [f"{exporter}: {note}" for note, exporter in noted.items()]
-        blocks.append(f"to switch it on: {rows[0]['enable']}")
+        made = "to switch it on" if carried else "made from"
+        blocks.append(f"{made}: {rows[0]['enable']}")
     write_output(CommandOutput({"signals": rows}, flat, lambda: blocks), form.output, no_color=form.no_color)
 
 

@@ -412,6 +412,8 @@ VERBOSE = (
     "Say more: the settings that are used and where each is from; in compare every change; in explain every "
     "query and input file."
 )
+VerboseFlag = Annotated[bool, _flag(OUTPUT, VERBOSE, "--verbose", "-v")]
+"""Of every command that can say more."""
 
 
 @dataclass(frozen=True)
@@ -440,7 +442,7 @@ class QuietFlags(FormFlags):
 class OutputFlags(QuietFlags):
     """Form of the result, and how much is said beside it."""
 
-    verbose: Annotated[bool, _flag(OUTPUT, VERBOSE, "--verbose", "-v")] = False
+    verbose: VerboseFlag = False
 
     def __post_init__(self) -> None:
         if self.quiet and self.verbose:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hs_analysis.catalogue import load_catalogue
+from hs_analysis.catalogue import WORKED_OUT, load_catalogue
 from hs_analysis.schema.names import (
     IN_SAMPLE,
     NEUTRAL,
@@ -47,7 +47,7 @@ __all__ = [
     "unit_of",
 ]
 
-_DERIVED_UNITS = {"offered_tps": "tokens/s", "backlog_age_s": "s", "instances": "instances"}
+_DERIVED_UNITS = {one.id: one.unit for one in WORKED_OUT}
 # What alignment adds to the catalogue's signals.
 
 _LABELS = {

@@ -187,9 +187,10 @@ def test_two_writers(tmp_path: Path, dumps: Path, hsa: Hsa) -> None:
 def test_signals_in_every_form(hsa: Hsa) -> None:
     """The catalogue parses, and lists the metric names it looks for."""
     found = json.loads(hsa("signals", "-o", "json").stdout)["signals"]
-    assert {"decode_tps", "ttft", "kv_usage"} <= {row["signal"] for row in found}
+    assert {"decode_tps", "ttft", "kv_usage", "offered_tps", "instances"} <= {row["signal"] for row in found}
     metrics = [m for row in found for source in row["sources"] for m in source["metrics"]]
     assert "vllm:generation_tokens_total" in metrics
     table = hsa("signals", "ttft").stdout
     assert "dynamo_frontend_time_to_first_token_seconds" in table
     assert "to switch it on: " in table
+    assert "made from: request_rate and lengths" in hsa("signals", "offered_tps").stdout
