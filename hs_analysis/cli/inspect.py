@@ -26,6 +26,7 @@ from hs_analysis.cli.options import (
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
 from hs_analysis.errors import UsageError
+from hs_analysis.schema.number_text import percent
 from hs_analysis.settings.values import suggestion
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ def compact(row: Mapping[str, Any]) -> dict[str, Any]:
         "range": f"{number(row['low'], 3)} to {number(row['high'], 3)}"
         if bounded and row["low"] is not None
         else None,
-        "cover": f"{row['coverage']:.0%}",
-        "differs": f"{row['difference']:.0%}" if row["difference"] else None,
+        "cover": f"{percent(row['coverage'], whole=True)}",
+        "differs": f"{percent(row['difference'], whole=True)}" if row["difference"] else None,
     }
 
 

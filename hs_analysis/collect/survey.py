@@ -38,6 +38,7 @@ from hs_analysis.collect.server import (
     TooManyPointsError,
 )
 from hs_analysis.errors import ServerError
+from hs_analysis.schema.number_text import percent
 
 Item = TypeVar("Item")
 
@@ -468,6 +469,10 @@ def step_notes(
 
 def _step_note(interval: float, step_s: float) -> str:
     longer = step_s > interval
-    what = f"{1 - interval / step_s:.0%} of samples are dropped" if longer else "samples come as scraped"
+    what = (
+        f"{percent(1 - interval / step_s, whole=True)} of samples are dropped"
+        if longer
+        else "samples come as scraped"
+    )
     than = f"{'longer' if longer else 'shorter'} than the scrape interval of {interval:g} s"
     return f"step {step_s:g} s is {than}: {what}"

@@ -48,6 +48,7 @@ from hs_analysis.schema.constants import (
     ROWS_MIN,
     TEST_VIOLATING_MIN,
 )
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Capacity, CapacityBasis, Interval, Reason, Status
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -368,7 +369,7 @@ def _caveat(value: float, ci: Interval) -> Reason | None:
     width = (ci[1] - ci[0]) / value
     if width <= INDICATIVE:
         return None
-    text = f"the interval is {width:.0%} of the value wide: indicative only"
+    text = f"the interval is {percent(width, whole=True)} of the value wide: indicative only"
     return Reason("indicative", text, width, INDICATIVE)
 
 

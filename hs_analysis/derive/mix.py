@@ -32,6 +32,7 @@ from hs_analysis.schema.constants import (
     MIX_MOVED_RATIO,
     NEAR_SHARE,
 )
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import FixedCost, Mover
 from hs_analysis.schema.settings import Slo
 from hs_analysis.statistics.constants import OPERATING_SHARE
@@ -324,9 +325,10 @@ def movers_text(found: Sequence[Mover]) -> str:
     parts = []
     for mover in named:
         low, high = (
-            f"{v:.0%}" if mover.input == "hit_rate" else f"{v:,.0f}" for v in (mover.low, mover.high)
+            f"{percent(v, whole=True)}" if mover.input == "hit_rate" else f"{v:,.0f}"
+            for v in (mover.low, mover.high)
         )
-        parts.append(f"{INPUTS[mover.input]} ({mover.share:.0%} of it, {low} to {high})")
+        parts.append(f"{INPUTS[mover.input]} ({percent(mover.share, whole=True)} of it, {low} to {high})")
     return " and ".join(parts)
 
 

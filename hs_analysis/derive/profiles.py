@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis.derive.constants import OUTSIDE_MAX
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import ProfileRatio
@@ -225,5 +226,5 @@ def _outside(profile: Profile, share: float, ratio: float | None = None) -> Reas
         f" {profile.decode[0].context:,.0f} to {profile.decode[-1].context:,.0f}"
     )
     rest = "" if ratio is None else f"; those inside ask for {ratio:.2f} prefill per decode"
-    text = f"{share:.0%} of the requests lie outside what was profiled ({grid}){rest}"
+    text = f"{percent(share, whole=True)} of the requests lie outside what was profiled ({grid}){rest}"
     return Reason("outside_grid", text, share, OUTSIDE_MAX)

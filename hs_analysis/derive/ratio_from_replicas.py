@@ -16,6 +16,7 @@ from hs_analysis.derive.mix import Mix
 from hs_analysis.derive.rows import RoleRows
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, TEST_BACKLOG_S
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import PdRatio, Reason, ReplicaGroup, ReplicaRatio
 from hs_analysis.statistics.resampling import percentile_interval
 
@@ -220,8 +221,8 @@ def with_replica_ratio(ratio: PdRatio, found: ReplicaRatio | None) -> PdRatio:
     agrees = found.ci[0] <= ratio.ci[1] and ratio.ci[0] <= found.ci[1]
     apart = found.value / ratio.value - 1.0
     text = (
-        f"what the pools served while held back asks for {found.value:.2f}, {apart:+.0%} against"
-        f" {ratio.value:.2f}: "
+        f"what the pools served while held back asks for {found.value:.2f},"
+        f" {percent(apart, signed=True, whole=True)} against {ratio.value:.2f}: "
     )
     text += (
         "the two agree within their intervals"

@@ -25,6 +25,7 @@ from hs_analysis.schema.constants import (
     TEST_RANGE_MIN,
 )
 from hs_analysis.schema.limit_edges import LimitEdges
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.between_edges import SharesOver
@@ -427,7 +428,8 @@ def pressure_gate(rows: RoleRows) -> Reason | None:
         return _too_narrow(reach, TEST_RANGE_MIN)
     count = load_levels(load)
     if count < GROUP_MIN:
-        text = f"{count} load levels {TEST_LEVEL_STEP - 1:.0%} apart, at least {GROUP_MIN} are needed"
+        apart = percent(TEST_LEVEL_STEP - 1, whole=True)
+        text = f"{count} load levels {apart} apart, at least {GROUP_MIN} are needed"
         return Reason("load_range", text, float(count), float(GROUP_MIN))
     return None
 

@@ -19,6 +19,7 @@ from hs_analysis.derive.rows import capture_numbers, limit_shares
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import GROUP_MIN, TEST_BACKLOG_S
 from hs_analysis.schema.frames import SPLITS, empty
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Interval, Pair, Reason, SplitBeside
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import JudgedOn, SweepResult
@@ -379,8 +380,9 @@ def _explained(base: SweepResult, best: Trial) -> SweepResult:
     said = "the same whole-number split" if agrees else f"another one ({pairs[0][0]}:{pairs[0][1]})"
     few = "; with so few instances the measured split comes first" if total <= INTEGER_TOTAL_MAX else ""
     text = (
-        f"balance without an objective at {base.continuous:.2f}, {apart:+.0%} against the best split measured"
-        f" ({best.ratio:.2f}); rounded to {total} instances it asks for {said}{few}"
+        f"balance without an objective at {base.continuous:.2f},"
+        f" {percent(apart, signed=True, whole=True)} against the best split measured ({best.ratio:.2f});"
+        f" rounded to {total} instances it asks for {said}{few}"
     )
     return replace(base, pairs=tuple(pairs), disagreement=apart, disagreement_text=text)
 

@@ -15,6 +15,7 @@ from hs_analysis.derive.demand import instant
 from hs_analysis.derive.rows import RoleRows, capture_numbers
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, SETTLED_S
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Reason, Refusal, Release, ReleaseKind
 
 Floats = NDArray[np.float64]
@@ -367,7 +368,8 @@ def other_version(test: ServiceFrame, train: ServiceFrame, versions: pl.DataFram
                 at = min(came, key=lambda s: (s.first_s, s.value))
                 found.append(
                     f"{role} ran {at.value} ({what}) from {minute(at.first_s)} on, in "
-                    f"{touched.mean():.0%} of the test window, and the numbers were fitted on the one before"
+                    f"{percent(touched.mean(), whole=True)} of the test window, and the numbers were "
+                    "fitted on the one before"
                 )
                 break
     return tuple(found)

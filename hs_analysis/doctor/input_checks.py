@@ -14,6 +14,7 @@ from hs_analysis.doctor.inventory import missing_signals
 from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.number_text import percent
 
 OLDEST = datetime(2015, 1, 1, tzinfo=UTC)
 """Prometheus' first release year: older times are another unit, or count from the start of a log."""
@@ -424,7 +425,7 @@ def disagreements(context: DoctorContext) -> list[Finding]:
         Finding(
             "sources", "warn",
             f"{row['signal']} of {row['role']}: {row['source']} and {row['other']} differ by "
-            f"{row['difference']:.0%} (median); {row['source']} is used",
+            f"{percent(row['difference'], whole=True)} (median); {row['source']} is used",
             service=row["service"], value=row["difference"],
         )
         for row in context.disagreements.iter_rows(named=True)

@@ -12,6 +12,7 @@ from hs_analysis.doctor.input_checks import MOST_NAMES, listed, number
 from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.settings import MetricRow
 
 UNIT_WORDS = {"milliseconds": "ms", "millis": "ms", "microseconds": "us", "seconds": "s", "pct": "percent"}
@@ -77,8 +78,9 @@ def tails(context: DoctorContext) -> list[Finding]:
     return [
         Finding(
             "tail", "warn",
-            f"{row['metric']}: the highest {TOP_SHARE:.0%} of its values carry {row['carried']:.0%} of the "
-            f"variance (mean {row['mean']:.4g}, 99 % within {row['high']:.4g}, maximum {row['peak']:.4g}, "
+            f"{row['metric']}: the highest {percent(TOP_SHARE, exact=True)} of its values carry "
+            f"{percent(row['carried'], whole=True)} of the variance "
+            f"(mean {row['mean']:.4g}, 99 % within {row['high']:.4g}, maximum {row['peak']:.4g}, "
             f"deviation {row['deviation'] / row['mean']:.1f} × the mean): a cliff, so trust ranks and shares "
             "over a limit, no mean and no straight line", service=row["service"], value=row["carried"],
         )
@@ -490,12 +492,13 @@ def query_grids(context: DoctorContext) -> list[Finding]:
         f"lie on a query's grid of {steps} s, which does not say when a value was scraped"
     )
     open_ratio = late_s / window_s
+    certain = percent(CERTAIN_RATIO, exact=True)
     if open_ratio <= CERTAIN_RATIO:
-        text = f"{which}: rates over windows of {window_s:g} s are within {CERTAIN_RATIO:.0%} all the same"
+        text = f"{which}: rates over windows of {window_s:g} s are within {certain} all the same"
         return [Finding("query_grid", "pass", text, value=open_ratio)]
     text = (
-        f"{which}: a rate over a window of {window_s:g} s may be off by {open_ratio:.1%} (one scrape "
-        f"interval, {late_s:g} s, of the window), by {CERTAIN_RATIO:.0%} from {late_s / CERTAIN_RATIO:g} s "
+        f"{which}: a rate over a window of {window_s:g} s may be off by {percent(open_ratio)} (one scrape "
+        f"interval, {late_s:g} s, of the window), by {certain} from {late_s / CERTAIN_RATIO:g} s "
         "on; ask for the samples as scraped (hsa pull without --step, `metric[1d]` at the end of each day, "
         "a TSDB snapshot or dump)"
     )

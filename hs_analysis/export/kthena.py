@@ -19,6 +19,7 @@ from hs_analysis.export import kubernetes, model, queries, rules, shape, transla
 from hs_analysis.export.kubernetes import PoolSizing
 from hs_analysis.export.model import Export, ExportOptions, Loss
 from hs_analysis.policy.model import Policy
+from hs_analysis.schema.number_text import percent
 
 TITLE = "Kthena AutoscalingPolicy workload.serving.volcano.sh/v1alpha1 (checked against Kthena 1.0.0)"
 KIND = ("workload.serving.volcano.sh/v1alpha1", "AutoscalingPolicy")
@@ -221,7 +222,9 @@ def _known(policy: Policy, pools: Sequence[PoolSizing], scaler: Autoscaler) -> l
         *rules.missing_expressions(policy),
     ]
     first = next(iter(scaler.pools.values()))
-    chosen = f"the smaller band ({first.tolerance:.0%}), the faster growth, the slower removal"
+    chosen = (
+        f"the smaller band ({percent(first.tolerance, exact=True)}), the faster growth, the slower removal"
+    )
     for table in ("hysteresis", "cooldown"):
         if len(pools) > 1 and len({_numbers(one) for one in getattr(policy, table).values()}) > 1:
             found.append(Loss(table, "approximated", _ONE_BEHAVIOR.format(chosen=chosen)))

@@ -33,6 +33,7 @@ from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.names import BURST, CONTROLLER_TITLES, CURRENT, FAULTS, TARGET_TITLES
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Derived, Estimate, PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Document, Settings
 
@@ -317,13 +318,14 @@ def _difference(title: str, ours: TargetReplay, theirs: TargetReplay) -> str:
     """Return what the file of another target costs, in a sentence; both were replayed on one window."""
     in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
     before, after = ((row.gpu_hours if in_gpus else row.instance_hours) or 0.0 for row in (ours, theirs))
-    hours = f"{after / before - 1:+.1%} {'GPU-hours' if in_gpus else 'instance-hours'}" if before else ""
+    unit = "GPU-hours" if in_gpus else "instance-hours"
+    hours = f"{percent(after / before - 1, signed=True)} {unit}" if before else ""
     now, then = ours.slo_violation_ratio, theirs.slo_violation_ratio
     broken = "how often it breaks the SLO is not known"
     if now is not None and then is not None:
-        broken = f"it breaks the SLO in {then:.2%} of windows against {now:.2%}"
+        broken = f"it breaks the SLO in {percent(then)} of windows against {percent(now)}"
     if ours.under_faults is not None and theirs.under_faults is not None:
-        broken += f", under faults in {theirs.under_faults:.2%} against {ours.under_faults:.2%}"
+        broken += f", under faults in {percent(theirs.under_faults)} against {percent(ours.under_faults)}"
     assumed = f", {theirs.assumes}" if theirs.assumes else ""
     return f"This file was replayed as well{assumed}: {title} needs {hours}, and {broken}."
 

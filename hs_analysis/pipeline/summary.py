@@ -11,6 +11,7 @@ from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.constants import APART_MAX
 from hs_analysis.schema.declare import names_of
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
+from hs_analysis.schema.number_text import percent, percent_beside
 from hs_analysis.schema.results import (
     ALARM,
     WITHOUT_SERVICE,
@@ -163,7 +164,8 @@ def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[st
         if abs(change) > APART_MAX:
             text = (
                 f"{service}: the target of {after.signal}@{after.role} is {after.target_per_instance:.4g} "
-                f"on the whole window, {before.target_per_instance:.4g} on its first part ({change:+.0%}): "
+                f"on the whole window, {before.target_per_instance:.4g} on its first part "
+                f"({percent(change, signed=True, whole=True)}): "
                 "the backtest used the latter, policy.yaml holds the former"
             )
             found.append({"code": "refit_differs", "text": text})
@@ -191,21 +193,23 @@ def replay_warnings(
     ours, theirs = rows.get(chosen or ""), rows.get(RECORDED)
     if ours is not None and theirs is not None and ours > theirs + SAME_SHARE_POINTS:
         text = (
-            f"{service}: on the test window {chosen} breaks the SLO in {ours:.2%} of windows, "
-            f"the recorded fleet in {theirs:.2%}"
+            f"{service}: on the test window {chosen} breaks the SLO in {percent(ours)} of windows, "
+            f"the recorded fleet in {percent(theirs)}"
         )
         found.append({"code": "slo_worse_than_recorded", "text": text})
     side = next((policy.slo_side for policy in replay.policies if policy.policy == chosen), None)
     if ours is not None and slo.given and side == "unclear":
+        allowed = percent(slo.allowed_window_share, exact=True)
         text = (
             f"{service}: the replay can't tell whether {chosen} holds the SLO on the test window: "
-            f"{ours:.2%} of windows expected to break it, {slo.allowed_window_share:.0%} are allowed"
+            f"{percent(ours)} of windows expected to break it, {allowed} are allowed"
         )
         found.append({"code": "slo_side_unclear", "text": text})
     elif ours is not None and slo.given and ours > slo.allowed_window_share:
+        broken = percent_beside(ours, slo.allowed_window_share)
         text = (
-            f"{service}: on the test window {chosen} does not hold the SLO: it is broken in {ours:.2%} of "
-            f"windows, {slo.allowed_window_share:.0%} are allowed"
+            f"{service}: on the test window {chosen} does not hold the SLO: it is broken in {broken} of "
+            f"windows, {percent(slo.allowed_window_share, exact=True)} are allowed"
         )
         found.append({"code": "slo_not_held", "text": text})
     if replay.calibration.get("status") == "not_calibrated":

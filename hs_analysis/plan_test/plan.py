@@ -22,6 +22,7 @@ from hs_analysis.schema.constants import (
     SYSTEMATIC_SHARE,
     TEST_VIOLATING_MIN,
 )
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Derived, Refusal
 from hs_analysis.schema.sweeps import Level, PlannedTest
 from hs_analysis.statistics.queueing import size_factor
@@ -250,8 +251,9 @@ def _capacity_test(
 def _summary(role: str, levels: Sequence[Level], minutes: float) -> str:
     latency = {"prefill": "TTFT", "decode": "TBT"}.get(role, "TTFT or TBT")
     return (
-        f"step the load of {role} up from {levels[0].load:,.0f} tokens/s per instance, {STEP - 1:.0%} and"
-        f" {minutes:.0f} minutes a level; stop two levels after {latency} breaks its limit, then repeat"
+        f"step the load of {role} up from {levels[0].load:,.0f} tokens/s per instance,"
+        f" {percent(STEP - 1, whole=True)} and {minutes:.0f} minutes a level;"
+        f" stop two levels after {latency} breaks its limit, then repeat"
         f" the last {DOWN_LEVELS} levels before that on the way down; record the same metrics and give them"
         f" to hsa run --pressure-test"
     )

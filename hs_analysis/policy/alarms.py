@@ -7,6 +7,7 @@ did. That a replay can't tell is no alarm: it stays in the body of an answer.
 from __future__ import annotations
 
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
+from hs_analysis.schema.number_text import percent, percent_beside
 
 NOT_HELD, NEVER_CARRIED = "slo_not_held", "load_never_carried"
 """Codes of what is warned of: the SLO is broken, or nothing shows that it holds."""
@@ -35,12 +36,17 @@ def alarm_of(
     """
     if side == "beyond" and far_above is not None:
         return NEVER_CARRIED, (
-            f"loads its instances far above all that was recorded in {far_above:.0%} of windows, and nothing "
-            f"shows that the SLO holds there; {allowed:.0%} may break it"
+            f"loads its instances far above all that was recorded in {percent(far_above, whole=True)} of "
+            "windows, and nothing shows that the SLO holds there; "
+            f"{percent(allowed, exact=True)} may break it"
         )
     if side is None or share is None or share <= allowed:
         return None
     if recorded is not None and share <= recorded + SAME_SHARE_POINTS:
         return None
-    ran = "" if recorded is None else f", what ran in {recorded:.2%}"
-    return NOT_HELD, f"breaks the SLO in {share:.2%} of windows{ran}; {allowed:.0%} are allowed"
+    ran = "" if recorded is None else f", what ran in {percent(recorded)}"
+    return (
+        NOT_HELD,
+        f"breaks the SLO in {percent_beside(share, allowed)} of windows{ran}; "
+        f"{percent(allowed, exact=True)} are allowed",
+    )

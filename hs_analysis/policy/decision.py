@@ -38,6 +38,7 @@ from hs_analysis.schema.decision import (
 )
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
+from hs_analysis.schema.number_text import percent, percent_beside
 from hs_analysis.schema.results import Capacity, Derived, PolicyReplay, Reason, ReplayResult
 from hs_analysis.schema.settings import Slo
 
@@ -373,19 +374,21 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     saved, shares = row.vs_recorded, _shares(grounds, row, ran)
     more = saved is not None and saved < 0
     said = "more" if more else "fewer"
-    hours = "" if saved is None else f"the policy needs {abs(saved):.1%} {said} hours"
+    hours = "" if saved is None else f"the policy needs {percent(abs(saved))} {said} hours"
     if saved is not None and grounds.day is not None:
         hours = f"the policy needs {said} hours on the one day it was fitted on"
     if shares is None:
         unknown = "whether it breaks the SLO less often is not known"
         return ("keep" if more else "apply"), f"{hours}, and {unknown}" if hours else unknown
     ours, theirs = shares
-    broken = f"it breaks the SLO in {ours:.2%} of windows, what ran in {theirs:.2%}"
+    broken = f"it breaks the SLO in {percent(ours)} of windows, what ran in {percent(theirs)}"
     allowed = grounds.slo.allowed_window_share
     if more and (ours >= theirs or (grounds.slo.given and theirs <= allowed)):
         return "keep", f"{hours}, and {broken}"
     if grounds.slo.given and row.slo_side != "unclear" and ours > allowed >= theirs:
-        return "keep", f"{broken}; {allowed:.0%} are allowed"
+        share, most = percent_beside(ours, allowed), percent(allowed, exact=True)
+        text = f"it breaks the SLO in {share} of windows, what ran in {percent(theirs)}; {most} are allowed"
+        return "keep", text
     return "apply", f"{hours}, and {broken}" if hours else broken
 
 
@@ -456,7 +459,8 @@ def _holds_slo(grounds: Grounds) -> Reason | None:
     unclear = grounds.row is not None and grounds.row.slo_side == "unclear"
     if share is None or not grounds.slo.given or unclear or share <= allowed or grounds.is_ratio_test:
         return None
-    text = f"the backtest breaks the SLO in {share:.2%} of windows, {allowed:.0%} are allowed"
+    most = percent(allowed, exact=True)
+    text = f"the backtest breaks the SLO in {percent_beside(share, allowed)} of windows, {most} are allowed"
     return Reason("slo_not_held", text, share, allowed)
 
 
@@ -489,7 +493,8 @@ def _refit_alike(grounds: Grounds) -> Reason | None:
     name, change = max(_moves(grounds), key=lambda move: abs(move[1]), default=("", 0.0))
     if abs(change) <= APART_MAX:
         return None
-    text = f"{name} moves by {change:+.0%} from the first part of the history to the whole of it"
+    moved = percent(change, signed=True, whole=True)
+    text = f"{name} moves by {moved} from the first part of the history to the whole of it"
     return Reason("numbers_moved", text, abs(change), APART_MAX)
 
 

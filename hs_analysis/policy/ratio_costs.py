@@ -88,7 +88,8 @@ def stray_cost(replay: ReplayResult, chosen: str | None) -> str:
     if row.pd_stray_ratio is None or row.pd_stray_ratio <= SAME_SHARE_POINTS:
         return ""
     far = "" if row.pd_stray_factor is None else f", {row.pd_stray_factor:.2f} times off at most"
-    text = f"prefill ÷ decode of its counts is off the P/D ratio in {row.pd_stray_ratio:.1%} of windows{far}"
+    share = percent(row.pd_stray_ratio)
+    text = f"prefill ÷ decode of its counts is off the P/D ratio in {share} of windows{far}"
     cost = _difference(replay, held, row)
     return f"{text}; {HELD_BY[held.policy]}, which ties the pools, {cost}" if cost else text
 
@@ -151,9 +152,9 @@ def _difference(replay: ReplayResult, row: PolicyReplay, other: PolicyReplay) ->
     """Return how hours and violations of a row differ from those of another; empty where neither is known."""
     saved, shares, parts = _saved(row, other), _shares(replay, row, other), []
     if saved is not None:
-        parts.append(f"needs {abs(saved):.1%} {'more' if saved < 0 else 'fewer'} hours")
+        parts.append(f"needs {percent(abs(saved))} {'more' if saved < 0 else 'fewer'} hours")
     if shares is not None:
-        share, instead = (f"{one:.2%}" for one in shares)
+        share, instead = (f"{percent(one)}" for one in shares)
         often = "as often, in {} of windows" if share == instead else "in {} of windows instead of {}"
         rough = "" if row.slo_violation_ratio is not None else " (the replay is not calibrated)"
         parts.append(f"breaks the SLO {often.format(share, instead)}{rough}")

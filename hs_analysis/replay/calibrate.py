@@ -26,6 +26,7 @@ from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import DECILES, GPU_MIX_MOVED, MIX_MOVED_RATIO
 from hs_analysis.schema.names import RECORDED
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Derived, Interval, PolicyReplay, weights_of
 from hs_analysis.schema.settings import Slo
 
@@ -201,8 +202,8 @@ def _text(
     if not slo.given:
         return "no SLO was given: nothing is said of latency"
     parts = [
-        f"{name}: {entry['predicted']:.2%} of windows predicted over the limit, "
-        f"{entry['observed'][0]:.2%} to {entry['observed'][1]:.2%} seen"
+        f"{name}: {percent(entry['predicted'])} of windows predicted over the limit, "
+        f"{percent(entry['observed'][0])} to {percent(entry['observed'][1])} seen"
         for name, entry in entries.items()
         if entry["predicted"] is not None
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from hs_analysis.report.cells import Anchors, bare_path, number_cell, table, text_cell
 from hs_analysis.report.choice import mapping, records
-from hs_analysis.report.wording import interval, is_number, number, seconds
+from hs_analysis.report.wording import interval, is_number, number, percent, seconds
 
 Sweep = Mapping[str, Any]
 
@@ -94,7 +94,8 @@ def profile_line(found: Mapping[str, Any]) -> str:
     head = f"profile {found['name']} for {found['source']} ({mix_text(found)})"
     if found.get("status") != "ok":
         return f"{head}: refused; {mapping(found.get('reason')).get('text')}"
-    outside = f", {found['outside_ratio']:.0%} of requests outside it" if found["outside_ratio"] else ""
+    share = found["outside_ratio"]
+    outside = f", {percent(share, whole=True)} of requests outside it" if share else ""
     return (
         f"{head}: ratio {number(found['ratio'])}; an instance carries {number(found['prefill_tps'])} prompt"
         f" or {number(found['decode_tps'])} output tokens/s without queueing{outside}"

@@ -46,19 +46,45 @@ def plain(value: Any) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-def percent(value: Any, digits: int = 3, *, signed: bool = False) -> str:
+def percent(
+    value: Any, digits: int = 3, *, signed: bool = False, whole: bool = False, exact: bool = False
+) -> str:
     """Return a ratio as a percentage: 0.283 becomes ``28.3 %``; at most one decimal from 10 % up.
 
     What would round to less than a hundredth of a per cent is ``<0.01 %``: no model is as exact as that.
-    ``signed`` puts a plus before a growth.
+
+    Parameters
+    ----------
+    value
+        Ratio; what is no number is an en dash.
+    digits
+        Significant digits below 10 %, two at most.
+    signed
+        Put a plus before a growth.
+    whole
+        Round to whole per cents: of what is only roughly known.
+    exact
+        Leave out a decimal that is zero: of what a setting says.
     """
     if not is_number(value):
         return NONE
     scaled = float(value) * 100
-    if 0 < scaled < LEAST_PERCENT / 2:
+    if not whole and 0 < scaled < LEAST_PERCENT / 2:
         return f"<{LEAST_PERCENT} %"
-    if abs(scaled) >= 9.95:
+    if whole:
+        text = f"{scaled + 0.0:.0f}".replace("-", "−")
+    elif abs(scaled) >= 9.95:
         text = f"{scaled:.1f}".removesuffix(".0").replace("-", "−")
     else:
         text = number(scaled, min(digits, 2))
+    if exact:
+        text = text.removesuffix(".0")
     return f"{'+' if signed and scaled > 0 else ''}{text} %"
+
+
+def percent_beside(value: Any, limit: float) -> str:
+    """Return a ratio as a percentage that reads otherwise than its limit, unless it is the limit."""
+    text = percent(value)
+    if value != limit and is_number(value) and percent(value, exact=True) == percent(limit, exact=True):
+        return f"{100 * float(value):.2f} %"
+    return text

@@ -18,6 +18,7 @@ from hs_analysis.policy.model import Policy
 from hs_analysis.policy.ratio_costs import SAME_WINDOWS
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
 from hs_analysis.select.candidates import models_of
@@ -408,18 +409,19 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
     if entry.known_strain is None:
         share, rule = "no capacity is known to hold it to", "the SLO would allow"
     else:
-        share = f"{'at most ' if entry.bound else ''}{entry.strain:.2%} of windows expected over capacity"
+        most = "at most " if entry.bound else ""
+        share = f"{most}{percent(entry.strain)} of windows expected over capacity"
     if entry.strain > choice.limit:
         why = (
             "what its pools carry beyond the loads seen is not known" if entry.bound else "it violates least"
         )
         start = f"no candidate is shown to be feasible; chosen: {why}" if chosen else "not feasible"
-        return f"{start}: {share}, {rule} {choice.limit:.2%}"
+        return f"{start}: {share}, {rule} {percent(choice.limit, exact=True)}"
     hours = f"{entry.hours:.1f} hours"
     if saved is not None:
-        hours = f"{abs(saved):.1%} {'more' if saved < 0 else 'fewer'} hours than recorded"
+        hours = f"{percent(abs(saved))} {'more' if saved < 0 else 'fewer'} hours than recorded"
     best = f"the fewest hours of the feasible candidates{choice.among}, or within 0.2 % of them the safest"
     if chosen and entry.name not in choice.feasible:
         best = "no candidate is shown to be feasible, and it violates least undisturbed"
     start = f"chosen: {best}; " if chosen else ""
-    return f"{start}{hours}, {share}, {rule} {choice.limit:.2%}"
+    return f"{start}{hours}, {share}, {rule} {percent(choice.limit, exact=True)}"

@@ -24,6 +24,7 @@ from hs_analysis.schema.constants import (
     MAJORITY,
     MINUTE_ROWS_MIN,
 )
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Reason
 from hs_analysis.statistics.smoothing import positive_log
 from hs_analysis.study.constants import (
@@ -117,8 +118,8 @@ def _one_bucket(pair: Pair, rows: StudyRows) -> Reason | None:
     if share <= MAJORITY:
         return None
     text = (
-        f"not tested: {share:.0%} of its rows are one and the same value, as a quantile inside one bucket of "
-        "a histogram is: record _sum and _count, or finer buckets"
+        f"not tested: {percent(share, whole=True)} of its rows are one and the same value, as a quantile "
+        "inside one bucket of a histogram is: record _sum and _count, or finer buckets"
     )
     return Reason("one_bucket", text, share, MAJORITY)
 
@@ -172,8 +173,8 @@ def _censored(frame: ServiceFrame, pair: Pair) -> Reason | None:
         return None
     share = float(np.nanmean(flags > 0.5))
     text = (
-        f"a served rate stops rising when the pool is short ({share:.1%} of the windows, left out here): "
-        "pair it with a guard"
+        f"a served rate stops rising when the pool is short ({percent(share)} of the windows, left out "
+        "here): pair it with a guard"
     )
     return Reason("served_saturates", text, share)
 

@@ -33,9 +33,9 @@ def backtest(ours: float | None, status: str = "calibrated", edited: float | Non
         (
             backtest(0.09),
             SLO,
-            "WARNING: on the test window the selected policy of s breaks the SLO in 9.00% of windows",
+            "WARNING: on the test window the selected policy of s breaks the SLO in 9.0 % of windows",
         ),
-        (backtest(0.01, edited=0.5), SLO, "WARNING: on the test window edited of s breaks the SLO in 50.00%"),
+        (backtest(0.01, edited=0.5), SLO, "WARNING: on the test window edited of s breaks the SLO in 50 %"),
         (backtest(0.03), SLO, None),
         (backtest(None, "not_calibrated", edited=None), SLO, None),
         (backtest(None, "not_tested"), {}, None),

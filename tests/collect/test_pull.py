@@ -214,7 +214,7 @@ def test_an_overridden_step_is_noted(prometheus: str, tmp_path: Path) -> None:
     """Longer drops samples, shorter changes nothing."""
     longer = fetch_into(tmp_path / "a", prometheus, step_s=15.0, exporters=("dynamo_router",))
     assert longer.plan.notes == (
-        "step 15 s is longer than the scrape interval of 5 s: 67% of samples are dropped",
+        "step 15 s is longer than the scrape interval of 5 s: 67 % of samples are dropped",
     )
     shorter = fetch_into(tmp_path / "b", prometheus, step_s=1.0, exporters=("dynamo_router",))
     assert shorter.plan.notes == (

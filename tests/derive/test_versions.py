@@ -276,7 +276,7 @@ def test_a_release_in_the_test_window_is_told() -> None:
     )
     (text,) = other_version(test, train, rolled())
     assert text.startswith(
-        "decode ran v2 (image of engine) from 2026-01-01T23:50Z on, in 73% of the test window"
+        "decode ran v2 (image of engine) from 2026-01-01T23:50Z on, in 73 % of the test window"
     )
     assert (
         other_version(test, train, seen((IMAGE, "v1", "a", 0, DAY), (IMAGE, "v1", "b", DAY, 2 * DAY))) == ()

@@ -105,7 +105,7 @@ def test_servegen(findings: Callable[..., Findings]) -> None:
         (
             "notes",
             "pass",
-            "rate_with_known_lengths_rps, .* is never above request_rate_rps and 44% of it in all",
+            "rate_with_known_lengths_rps, .* is never above request_rate_rps and 44 % of it in all",
         ),
         (
             "averaged",
@@ -132,7 +132,7 @@ def test_wva(findings: Callable[..., Findings]) -> None:
         ("spacing", "warn", "steps off the usual .* to 60"),
         ("fleet", "pass", "mixed instances came or went"),
         ("ttft", "warn", "ttft_excludes_queue"),
-        ("tail", "warn", "ttft_ms: the highest 1% of its values carry 66% .*: a cliff, so trust ranks"),
+        ("tail", "warn", "ttft_ms: the highest 1 % of its values carry 66 % .*: a cliff, so trust ranks"),
         ("confounded", "pass", "mixed instances move with the request rate"),
         ("services", "pass", "one of 1 services"),
         ("missing", "warn", "no gpu_util of mixed"),

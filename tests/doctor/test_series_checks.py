@@ -34,7 +34,7 @@ def test_a_latency_whose_highest_values_carry_the_variance_is_a_cliff() -> None:
     """An exponential tail carries 0.22 of it and is none; nor is what nothing varies in, or few values."""
     ((level, text),) = found("tail", tails=tails())
     assert level == "warn"
-    assert "ttft_ms: the highest 1% of its values carry 66% of the variance" in text
+    assert "ttft_ms: the highest 1 % of its values carry 66 % of the variance" in text
     assert "deviation 5.5 × the mean" in text
     for plain in ({"carried": 0.22}, {"carried": None}, {"moments": 99}):
         assert found("tail", tails=tails(**plain)) == []

@@ -233,8 +233,8 @@ def test_the_doctor_names_what_is_open(folder: Path, tmp_path: Path) -> None:
         said[name] = [row["text"] for row in rows if row["check"] == "query_grid"]
     (text,) = said["query_range.core.json.gz"]
     assert "of 1 file (query_range.core.json.gz) lie on a query's grid of 5 s" in text
-    assert "over a window of 60 s may be off by 8.3% (one scrape interval, 5 s, of the window)" in text
-    assert "by 2% from 250 s on" in text
+    assert "over a window of 60 s may be off by 8.3 % (one scrape interval, 5 s, of the window)" in text
+    assert "by 2 % from 250 s on" in text
     assert "`metric[1d]`" in text
     assert said["tsdb_dump.txt.gz"] == []
 

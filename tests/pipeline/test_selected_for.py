@@ -34,9 +34,9 @@ def said_of(replay: ReplayResult, headline: str = "ours") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("figures", "want"),
     [
-        ({}, "HPA needs +3.0% instance-hours, and it breaks the SLO in 0.25% of windows against 0.10%"),
-        ({"slo_violation_ratio": None}, "+3.0% instance-hours, and how often it breaks the SLO is not known"),
-        ({"instance_hours": 99.0}, "HPA needs -1.0% instance-hours"),
+        ({}, "HPA needs +3.0 % instance-hours, and it breaks the SLO in 0.25 % of windows against 0.10 %"),
+        ({"slo_violation_ratio": None}, "+3.0 % instance-hours, and how often it breaks the SLO is not"),
+        ({"instance_hours": 99.0}, "HPA needs −1.0 % instance-hours"),
     ],
 )
 def test_the_file_of_another_controller_says_what_it_costs(figures: dict[str, Any], want: str) -> None:
@@ -52,7 +52,7 @@ def test_hours_are_those_of_gpus_where_both_are_known() -> None:
     """A pool's GPUs weigh what they cost."""
     ours, theirs = (CALM | {"gpu_hours": hours} for hours in (800.0, 880.0))
     found = backtest({"hpa": {"policy": "as_hpa", "why_not": ""}}, ours=ours, as_hpa=theirs)
-    assert "HPA needs +10.0% GPU-hours" in said_of(found)["hpa"]
+    assert "HPA needs +10 % GPU-hours" in said_of(found)["hpa"]
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,7 @@ def test_a_side_that_the_replay_cannot_tell_is_no_break_and_no_pass() -> None:
         result = ReplayResult(None, None, {"status": "calibrated"}, (row,))
         (warning,) = summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))
         assert warning["code"] == "slo_side_unclear"
-        assert f"{share:.2%} of windows" in warning["text"]
+        assert f"{share:.1%} of windows".replace("%", " %") in warning["text"]
         assert summary.replay_warnings("s", result, "p", Slo()) == []
 
 

@@ -139,7 +139,7 @@ def test_faults_are_those_of_every_file_where_they_were_asked_for() -> None:
     found = {one.target: one for one in target_replays(replace(with_shares(made), faults=asked), "ours")}
     assert (found["keda"].under_faults, found["hpa"].under_faults) == pytest.approx((0.1, 0.3))
     said = said_of(replace(with_shares(made), faults=asked))["hpa"]
-    assert "under faults in 30.00% against 10.00%" in said
+    assert "under faults in 30 % against 10 %" in said
     assert POLICY.controller == "keda"
 
 

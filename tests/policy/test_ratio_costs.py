@@ -42,14 +42,14 @@ def test_the_splits_that_a_test_found_best_are_said_first() -> None:
 def test_straying_is_said_with_what_holding_the_ratio_costs() -> None:
     """Hours and violations of the row that holds the ratio, against the policy's."""
     found = stray_cost(replay(row("x", 95.0, 0.002, 0.12), FIXED), "x")
-    assert "is off the P/D ratio in 12.0% of windows, 1.50 times off at most" in found
-    assert "with one signal, which ties the pools, needs 5.3% more hours" in found
-    assert "breaks the SLO in 0.10% of windows instead of 0.20%" in found
+    assert "is off the P/D ratio in 12 % of windows, 1.50 times off at most" in found
+    assert "with one signal, which ties the pools, needs 5.3 % more hours" in found
+    assert "breaks the SLO in 0.10 % of windows instead of 0.20 %" in found
     same = stray_cost(replay(row("x", 95.0, 0.001, 0.12), FIXED), "x")
-    assert same.endswith("and breaks the SLO as often, in 0.10% of windows")
+    assert same.endswith("and breaks the SLO as often, in 0.10 % of windows")
     neutral = row(NEUTRAL, 100.0, None)
     assert stray_cost(replay(row("x", 95.0, 0.002, 0.12), neutral, fixed=NEUTRAL), "x").endswith(
-        "HeteroScale's own rule, which ties the pools, needs 5.3% more hours"
+        "HeteroScale's own rule, which ties the pools, needs 5.3 % more hours"
     )
 
 
@@ -65,11 +65,11 @@ def test_nothing_is_said_of_counts_that_hold_the_ratio() -> None:
 @pytest.mark.parametrize(
     ("hours", "over", "says"),
     [
-        (99.0, 0.001, "needs 1.0% fewer hours and breaks the SLO as often"),
-        (99.0, 0.00109, "needs 1.0% fewer hours"),
+        (99.0, 0.001, "needs 1.0 % fewer hours and breaks the SLO as often"),
+        (99.0, 0.00109, "needs 1.0 % fewer hours"),
         (99.0, 0.0012, ""),  # saved by breaking the SLO more often
         (99.1, 0.001, ""),
-        (100.19, 0.0005, "needs 0.2% more hours and breaks the SLO in 0.05% of windows instead of 0.10%"),
+        (100.19, 0.0005, "needs 0.19 % more hours and breaks the SLO in 0.050 % of windows instead of"),
         (100.3, 0.0005, ""),  # kept by more hours
         (90.0, None, ""),
         (None, 0.0, ""),
@@ -99,7 +99,7 @@ def test_shares_of_an_uncalibrated_replay_are_said_to_be_such() -> None:
     said = {"ratio_rows": {"fixed": RATIO_FIXED, "missing": {}}}
     shares = {RATIO_FIXED: 0.02, RATIO_BY_HOUR: 0.01}
     found = moving_gain(ReplayResult(None, None, said | {"uncalibrated_shares": shares}, rows))
-    assert "10.0% fewer hours and breaks the SLO in 1.00% of windows instead of 2.00%" in found
+    assert "10 % fewer hours and breaks the SLO in 1.0 % of windows instead of 2.0 %" in found
     assert found.endswith("(the replay is not calibrated)")
     assert moving_gain(ReplayResult(None, None, said, rows)) == ""
 

@@ -30,7 +30,7 @@ RAN = row("recorded", 0.0001, "under")
 
 def test_an_slo_that_is_broken_is_said_with_both_shares() -> None:
     """Of the selected policy and of one that a user gave, each by its name."""
-    words = "breaks the SLO in 16.00% of windows, what ran in 0.01%; 5% are allowed."
+    words = "breaks the SLO in 16 % of windows, what ran in <0.01 %; 5 % are allowed."
     assert said(row("p", 0.16, "over"), RAN) == [
         f"WARNING: on the test window the selected policy of s {words}"
     ]
@@ -42,7 +42,7 @@ def test_an_slo_that_is_broken_is_said_with_both_shares() -> None:
 def test_loads_that_nothing_carried_are_said_whatever_is_calibrated() -> None:
     """The share of windows stands for what nothing shows."""
     (line,) = said(row("p", None, "beyond", 0.43), row("recorded", None, "unclear"))
-    assert "loads its instances far above all that was recorded in 43% of windows" in line
+    assert "loads its instances far above all that was recorded in 43 % of windows" in line
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_of_the_selected_policy_the_decision_is_believed() -> None:
     one: dict[str, Any] = {"service": "s", "selection": [{"policy": "p", "chosen": True}]}
     one |= {"replay": {"policies": rows, "calibration": {}}, "decision": {"recommend": "keep", "alarm": None}}
     (line,) = warnings(one, choose(one, ""), SLO)
-    assert line.startswith("WARNING: on the test window mine.yaml of s breaks the SLO in 20.00%")
+    assert line.startswith("WARNING: on the test window mine.yaml of s breaks the SLO in 20 %")
     one["decision"]["alarm"] = {"code": "x", "text": "is known to be late"}
     assert warnings(one, choose(one, ""), SLO)[0] == (
         "WARNING: on the test window the selected policy of s is known to be late."

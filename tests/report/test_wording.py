@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.report import wording
+from hs_analysis.schema.number_text import percent, percent_beside
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,15 @@ def test_a_written_number_is_near_its_value(value: float) -> None:
 def test_ratios_become_percent(value: float | None, text: str) -> None:
     """A ratio is written as a percentage."""
     assert wording.percent(value) == text
+
+
+def test_a_percentage_is_as_exact_as_what_it_is_of() -> None:
+    """Rough shares are whole, growth has a sign, a setting no idle zero; a limit reads apart."""
+    assert percent(0.664, whole=True) == "66 %"
+    assert (percent(0.1, signed=True), percent(-0.333, signed=True)) == ("+10 %", "−33.3 %")
+    assert (percent(0.05), percent(0.05, exact=True), percent(0.055, exact=True)) == ("5.0 %", "5 %", "5.5 %")
+    assert percent_beside(0.0504, 0.05) == "5.04 %"
+    assert (percent_beside(0.05, 0.05), percent_beside(0.16, 0.05)) == ("5.0 %", "16 %")
 
 
 @pytest.mark.parametrize(

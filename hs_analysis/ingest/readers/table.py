@@ -39,6 +39,7 @@ from hs_analysis.ingest.rows import (
 )
 from hs_analysis.ingest.timestamps import Clock, epoch_us
 from hs_analysis.schema.frames import BENCH, REQUESTS
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.settings import Reading, TableRow
 
 ARCHIVE_ENDINGS = (".gz", ".zst")
@@ -397,7 +398,8 @@ class PartColumns:
             if spread <= 0 or (count * xy - x * y) / spread**0.5 < ALIKE:
                 continue
             found.append(
-                f"{pair[1]}, which is not read, is never above {pair[0]} and {y / x:.0%} of it in all: "
+                f"{pair[1]}, which is not read, is never above {pair[0]} and "
+                f"{percent(y / x, whole=True)} of it in all: "
                 "values that were made from it speak of that share only"
             )
         return found

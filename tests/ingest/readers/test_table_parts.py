@@ -26,7 +26,7 @@ def test_a_part_is_told_with_its_share() -> None:
     """Texts are read as numbers, and rows without one are left out."""
     part: list[float | None] = [0.4 * value for value in ALL]
     assert said(part) == [
-        "known_rps, which is not read, is never above all_rps and 40% of it in all: values that were made "
+        "known_rps, which is not read, is never above all_rps and 40 % of it in all: values that were made "
         "from it speak of that share only"
     ]
     parts = PartColumns(["all_rps"], ["known_rps"])
