@@ -18,7 +18,7 @@ from hs_analysis.policy.model import Policy
 from hs_analysis.policy.ratio_costs import SAME_WINDOWS
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
-from hs_analysis.schema.number_text import percent
+from hs_analysis.schema.number_text import percent, percent_beside
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
 from hs_analysis.select.candidates import models_of
@@ -410,7 +410,7 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
         share, rule = "no capacity is known to hold it to", "the SLO would allow"
     else:
         most = "at most " if entry.bound else ""
-        share = f"{most}{percent(entry.strain)} of windows expected over capacity"
+        share = f"{most}{percent_beside(entry.strain, choice.limit)} of windows expected over capacity"
     if entry.strain > choice.limit:
         why = (
             "what its pools carry beyond the loads seen is not known" if entry.bound else "it violates least"

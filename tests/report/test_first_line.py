@@ -30,7 +30,7 @@ RAN = row("recorded", 0.0001, "under")
 
 def test_an_slo_that_is_broken_is_said_with_both_shares() -> None:
     """Of the selected policy and of one that a user gave, each by its name."""
-    words = "breaks the SLO in 16 % of windows, what ran in <0.01 %; 5 % are allowed."
+    words = "breaks the SLO in 16 % of windows, what ran in 0.010 %; 5 % are allowed."
     assert said(row("p", 0.16, "over"), RAN) == [
         f"WARNING: on the test window the selected policy of s {words}"
     ]
