@@ -220,7 +220,7 @@ WORKED_OUT = (
         meaning="the load: work that arrived for the pool, from started requests times the work of one, "
         "whether it was served yet or not; read around its window",
         unit="tokens/s", family="load", pool="sum", role="prefill, decode or mixed", sources=(),
-        enable="request_rate and lengths of the front end; without them served work stands in",
+        enable="request_rate and lengths of the front end; without them served work is used",
     ),
     Signal(
         id="offered_tps_trailing",

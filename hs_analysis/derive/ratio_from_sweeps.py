@@ -226,7 +226,7 @@ def _mixes(tests: Sequence[SweepResult], work: Sequence[float]) -> tuple[MixRati
         MixRatio(
             isl=one.isl, osl=one.osl, prefill=one.best[0], decode=one.best[1], value=one.ratio,
             between=one.between, status=one.status if one.status != "refused" else "indicative",
-            share=part / total if total > 0 else 1.0 / len(known), beside=one.beside,
+            share=part / total if total > 0 else 1.0 / len(known), neighbours=one.neighbours,
             prefill_tps_per_instance=one.prefill_tps_per_instance,
             decode_tps_per_instance=one.decode_tps_per_instance, gpu_ratio=one.gpu_ratio,
             is_estimated=one.is_estimated, evidence=one.evidence,

@@ -270,7 +270,7 @@ def answer(
     base = replace(
         base, best=best.pair, ratio=best.ratio, gpu_ratio=_gpu_ratio(best), score=score, near=near,
         near_ratio=near_ratio, between=_between(near_ratio, tested), load=best.load, label=best.label,
-        beside=_beside(near_ratio, ranked, trials, limits), is_estimated=best.is_estimated,
+        neighbours=_beside(near_ratio, ranked, trials, limits), is_estimated=best.is_estimated,
         decides=decides(trials, limits), edge=_edge(best.pair, tested),
     )  # fmt: skip
     return _explained(_with_floors(_certified(base, best, limits), best), best)

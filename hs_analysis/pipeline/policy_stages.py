@@ -28,11 +28,12 @@ from hs_analysis.pipeline.objects import (
     read_current,
     with_targets,
 )
+from hs_analysis.pipeline.ratio_tests import policy_of, tested_names
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.request_times import graces, scale_in_of, with_graces
 from hs_analysis.pipeline.select_stage import Chosen, ServiceTask, chosen_policy
 from hs_analysis.pipeline.stages import Outcome, Work
-from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, read_derived, read_verdicts, tested_names
+from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, read_derived, read_verdicts
 from hs_analysis.pipeline.tables import (
     read_entries,
     read_frames,
@@ -42,14 +43,7 @@ from hs_analysis.pipeline.tables import (
     typed_signals,
 )
 from hs_analysis.pipeline.tasks import map_tasks
-from hs_analysis.policy import (
-    Policy,
-    build_policy,
-    candidate_primaries,
-    dump_all,
-    load_all,
-    policy_of_test,
-)
+from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all, load_all
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.decision import (
     Consequences,
@@ -667,7 +661,7 @@ def write_policies(work: Work) -> Outcome:
         policies.append(rounded(with_decision(made, decision)))
         notes[frame.service], decisions[frame.service] = warnings, decision
     for name in tested_names(work.run):
-        made, decisions[name] = _of_test(work, name)
+        made, decisions[name] = policy_of(work, name)
         policies.append(rounded(made))
     text = MODELINE + dump_all(policies) if policies else ""
     (work.out / POLICY_FILE).write_text(text, encoding="utf-8", newline="\n")
@@ -679,17 +673,6 @@ def write_policies(work: Work) -> Outcome:
         for policy in policies
     )
     return Outcome("; ".join(modes))
-
-
-def _of_test(work: Work, name: str) -> tuple[Policy, PolicyDecision]:
-    """Return the policy of a ratio test in benchmarks, which holds what was measured, and the decision."""
-    derived = read_derived(work.run, name)
-    meta = {"inputs_sha256": work.inputs_sha256, "run": work.run_id, "tool_version": hs_analysis.__version__}
-    made = policy_of_test(name, derived, meta)
-    none = ReplayResult(None, None)
-    grounds = Grounds(made, derived, derived, None, True, none, work.settings.slo, "pressure_test")
-    decision = decide_on(grounds)
-    return with_decision(made, decision), decision
 
 
 def in_mode(policy: Policy, frame: ServiceFrame, derived: Derived, settings: Settings) -> Policy:

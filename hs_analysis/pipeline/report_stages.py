@@ -37,6 +37,7 @@ from hs_analysis.pipeline.policy_stages import (
     window_of,
 )
 from hs_analysis.pipeline.provenance import made_by
+from hs_analysis.pipeline.ratio_tests import tested_names
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.select_stage import chosen_policy, read_drivers, read_scores
 from hs_analysis.pipeline.stages import Outcome, Work
@@ -49,7 +50,6 @@ from hs_analysis.pipeline.study_stages import (
     read_profile_ratios,
     read_recommended,
     read_sweeps,
-    tested_names,
 )
 from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.pipeline.watched import watched

@@ -28,7 +28,6 @@ from hs_analysis.pipeline.ingest_stages import require_services
 from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.tables import (
-    read_entries,
     read_frames,
     read_instances,
     split,
@@ -210,13 +209,6 @@ def derive_numbers(work: Work) -> Outcome:
 
 def _without_tables(derived: Derived) -> DeriveResult:
     return DeriveResult(derived, empty(CAPACITY_POINTS), empty(CAPACITY_CURVE), empty(MIX))
-
-
-def tested_names(folder: Path) -> tuple[str, ...]:
-    """Return what ratio tests in benchmarks are of, where the run recorded no service; else nothing."""
-    if read_entries(folder):
-        return ()
-    return tuple(tables.read(folder, "pd_ratio")["service"].unique(maintain_order=True))
 
 
 def _write_derived(work: Work, found: Sequence[tuple[str, str, DeriveResult]]) -> None:

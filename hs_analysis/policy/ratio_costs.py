@@ -41,9 +41,9 @@ def splits_beside(found: PdRatio) -> str:
     """Return which splits were tested next to the best ones and how far they fall, empty without one."""
     many = len(found.by_mix) > 1
     said = [
-        f"next to {_pair(mix)}{_lengths(mix) if many else ''} {' and '.join(map(_fall, mix.beside))}"
+        f"next to {_pair(mix)}{_lengths(mix) if many else ''} {' and '.join(map(_fall, mix.neighbours))}"
         for mix in found.by_mix
-        if mix.beside
+        if mix.neighbours
     ]
     return "; ".join(said)
 

@@ -96,7 +96,7 @@ def ratio_line(service: Answer) -> str:
         return f"P/D ratio not known{bounds}." if bounds else ""
     near = [pair_text(pair) for pair in list(answer.get("integer_pairs") or ())[1:]]
     falls = [f"{', '.join(near)} within 3 %"] if near else []
-    falls += [_fall(one) for one in records(mixes[0].get("beside"))]
+    falls += [_fall(one) for one in records(mixes[0].get("neighbours"))]
     gpus = mixes[0].get("gpu_ratio")
     in_gpus = f" ({number(gpus)} in GPUs)" if is_number(gpus) and gpus != mixes[0].get("value") else ""
     beside = f": {', '.join(falls)}" if falls else ""

@@ -409,7 +409,7 @@ class MixRatio:
     share: Annotated[
         float, Field("of the decode work of all mixes tested; alike where no load says it", "ratio 0..1")
     ]
-    beside: Annotated[
+    neighbours: Annotated[
         tuple[SplitBeside, ...], Field("nearest splits tested on either side that serve less")
     ] = ()
     prefill_tps_per_instance: Annotated[

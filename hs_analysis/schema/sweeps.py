@@ -50,7 +50,7 @@ class SweepResult:
         Interval | None,
         Field("nearest splits tested on either side that serve less; null at an edge of the sweep", _RATIO),
     ] = None
-    beside: Annotated[
+    neighbours: Annotated[
         tuple[SplitBeside, ...], Field("those nearest splits, and what each serves against the best")
     ] = ()
     load: Annotated[float | None, Field("load of the best trial", _LOAD)] = None

@@ -51,7 +51,10 @@ def test_the_best_split_of_a_sweep_is_the_ratio() -> None:
 def test_what_lies_next_to_the_best_split_and_what_its_instances_carried() -> None:
     """The neighbours with what they serve against it, and the tokens of one instance: floors for the mix."""
     (mix,) = derived(sweep_frame(2.0, 3.0, EIGHT)).derived.pd_ratio.by_mix
-    assert mix.beside == (SplitBeside(4, 4, pytest.approx(8 / 9)), SplitBeside(6, 2, pytest.approx(6 / 9)))
+    assert mix.neighbours == (
+        SplitBeside(4, 4, pytest.approx(8 / 9)),
+        SplitBeside(6, 2, pytest.approx(6 / 9)),
+    )
     assert mix.prefill_tps_per_instance == pytest.approx(900 * 9 / 5)
     assert mix.decode_tps_per_instance == pytest.approx(200 * 9 / 3)
 
@@ -63,8 +66,8 @@ def test_a_neighbour_that_breaks_a_limit_says_so_and_means_certify_no_floor() ->
     )
     tests, _ = bench_sweeps(frame, Slo(ttft_s=1.0))
     (one,) = [test for test in tests if (test.judged_on, test.name) == ("slo", "service A")]
-    assert one.beside[0] == SplitBeside(8, 8, None)
-    assert one.beside[1] == SplitBeside(12, 4, pytest.approx(20.3 / 26.7))  # 10P6D and 11P5D are as good
+    assert one.neighbours[0] == SplitBeside(8, 8, None)
+    assert one.neighbours[1] == SplitBeside(12, 4, pytest.approx(20.3 / 26.7))  # 10P6D and 11P5D are as good
     assert (one.status, one.prefill_tps_per_instance, one.decode_tps_per_instance) == (
         "indicative",
         None,

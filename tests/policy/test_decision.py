@@ -73,7 +73,7 @@ def with_splits(**changes: Any) -> Any:
     known = {"status": "ok", "is_estimated": False} | changes
     mix = MixRatio(
         isl=900.0, osl=200.0, prefill=5, decode=3, value=5 / 3, between=(1.0, 3.0), status="ok", share=1.0,
-        beside=(SplitBeside(4, 4, 0.88), SplitBeside(6, 2, None)), prefill_tps_per_instance=1620.0,
+        neighbours=(SplitBeside(4, 4, 0.88), SplitBeside(6, 2, None)), prefill_tps_per_instance=1620.0,
         decode_tps_per_instance=600.0, is_estimated=known["is_estimated"],
     )  # fmt: skip
     found = derived(ratio=5 / 3, ratio_status=known["status"])
