@@ -19,10 +19,12 @@ from hs_analysis.derive.capacity_laws import (
     attempt,
     binomial_fit,
     bracket,
+    contradicted,
     doubtful_load,
     in_tail,
     label_rows,
     log_interval,
+    shown_to_break,
     violating,
 )
 from hs_analysis.derive.constants import (
@@ -44,6 +46,7 @@ from hs_analysis.schema.constants import (
     APART_MAX,
     GROUP_MIN,
     HIGHEST_QUANTILE,
+    MAJORITY,
     NORMAL_95,
     ROWS_MIN,
     TEST_VIOLATING_MIN,
@@ -186,7 +189,7 @@ def fit_capacity(
     answer = _answer(labelled, settings, resamples)
     if answer is None:
         broken_at = _broken_at(labelled, settings.slo, bracket(labelled, settings.slo))
-        return _floor(labelled, settings, _why_not(labelled), broken_at, resamples, evidence)
+        return _floor(labelled, settings, _why_not(labelled, settings.slo), broken_at, resamples, evidence)
     undecided = _undecided_ratio(labelled, answer, settings.slo)
     if rows.alone or undecided is None:
         least = answer.low if isinstance(answer, Bracket) else answer.ci[0]
@@ -237,16 +240,20 @@ def _answer(labelled: LabelledRows, settings: Settings, resamples: Integers) -> 
     """Return the law or the bracket that answers, None where nothing does.
 
     The first law with an interval up to 30 % wide; else a bracket narrower than 15 % (30 % where it
-    replaces a wider law); else the narrowest of the wide laws.
+    replaces a wider law); else the narrowest of the wide laws. In production none whose value the windows up
+    to it contradict.
     """
-    fitted = []
+    fitted, production = [], labelled.rows.kind == "production"
     for rule in RULES[labelled.rows.kind]:
         fit = attempt(rule, labelled, settings.slo, resamples)
-        if fit is not None and fit.width <= WIDE:
+        if fit is None or (production and contradicted(labelled, fit.crossing.load, settings.slo)):
+            continue
+        if fit.width <= WIDE:
             return fit
-        fitted += [fit] if fit is not None else []
-    between = bracket(labelled, settings.slo) if labelled.rows.kind == "production" else None
-    if between is not None and between.width < (WIDE if fitted else BRACKET_WIDTH):
+        fitted.append(fit)
+    between = bracket(labelled, settings.slo) if production else None
+    narrow = between is not None and between.width < (WIDE if fitted else BRACKET_WIDTH)
+    if between is not None and narrow and not contradicted(labelled, between.value, settings.slo):
         return between
     return min(fitted, key=lambda fit: fit.width, default=None)
 
@@ -339,8 +346,8 @@ def _value(answer: Fitted | Bracket) -> float:
     return answer.value if isinstance(answer, Bracket) else answer.crossing.load
 
 
-def _why_not(labelled: LabelledRows) -> Reason:
-    """Tell apart a limit never met, met too seldom, and met but not pinned."""
+def _why_not(labelled: LabelledRows, slo: Slo) -> Reason:
+    """Tell apart a limit never met, met too seldom, broken by more than load, and met but not pinned."""
     role, count = labelled.rows.role, labelled.bad_kept
     if int((labelled.bad & labelled.rows.labelled).sum()) == 0:
         return capacity_reason("no_violations", role)
@@ -348,6 +355,13 @@ def _why_not(labelled: LabelledRows) -> Reason:
     if count < least:
         over = "1 window" if count == 1 else f"{count} windows"
         return capacity_reason("thin", role, f"{over} over the limit", float(count), float(least))
+    quiet = labelled.kept & (labelled.rows.load <= np.median(labelled.load))
+    now_and_then = labelled.bad[_lowest_rows(labelled)].mean() <= MAJORITY
+    if labelled.rows.kind == "production" and now_and_then and shown_to_break(labelled, quiet, slo):
+        share, allowed = float(labelled.bad[quiet].mean()), slo.allowed_window_share
+        upto = amount(float(labelled.rows.load[quiet].max()), labelled.rows.unit)
+        detail = f"{share:.0%} of the windows up to {upto} per instance, and {allowed:.0%} may"
+        return capacity_reason("low_load_breaks", role, detail, share, allowed)
     return capacity_reason(
         "cannot_fit", role, f"{count} windows over it in {labelled.episodes} episodes", float(count)
     )
@@ -506,18 +520,26 @@ def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.f
 def _refused(labelled: LabelledRows, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
     """Return no number; where even the lowest loads break the limit, they are an upper bound."""
     high = None
-    load, kept = labelled.load, labelled.kept
+    lowest_rows = _lowest_rows(labelled)
     # Windows of which the buckets can't tell bound nothing.
-    surely = (labelled.bad & (labelled.rows.over_least >= labelled.rows.over))[kept]
-    lowest_rows = np.argsort(load, kind="stable")[: max(GROUP_MIN, round(END_SHARE * load.size))]
-    if load.size >= ROWS_MIN and surely[lowest_rows].mean() > 0.5:
-        high = lowest = float(load[lowest_rows].max())
+    surely = labelled.bad & (labelled.rows.over_least >= labelled.rows.over)
+    if labelled.load.size >= ROWS_MIN and surely[lowest_rows].mean() > MAJORITY:
+        high = lowest = float(labelled.rows.load[lowest_rows].max())
         if reason.code == "cannot_fit":
             least = amount(lowest, labelled.rows.unit)
             text = f"{reason.text}; the lowest load seen, {least} per instance, already breaks it"
             reason = Reason(reason.code, text, reason.value, reason.limit)
     capacity = _capacity(labelled, None, None, None, reason, "", evidence)
     return CapacityFit(capacity, labelled, np.full(len(resamples), math.nan), high=high)
+
+
+def _lowest_rows(labelled: LabelledRows) -> NDArray[np.bool_]:
+    """Return which kept rows carry the lowest loads: 5 % of them, three at least."""
+    kept = np.flatnonzero(labelled.kept)
+    order = np.argsort(labelled.load, kind="stable")[: max(GROUP_MIN, round(END_SHARE * kept.size))]
+    lowest = np.zeros(labelled.kept.size, dtype=bool)
+    lowest[kept[order]] = True
+    return lowest
 
 
 def _capacity(

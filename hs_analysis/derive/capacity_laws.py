@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import bdtr, expit, ndtri
+from scipy.special import bdtr, bdtrc, expit, ndtri
 
 from hs_analysis.derive.constants import (
     BRACKET_LOW_RANK,
@@ -357,6 +357,27 @@ def doubtful_load(labelled: LabelledRows, slo: Slo) -> float | None:
 def _shown_to_hold(bad_above: Mask, slo: Slo) -> bool:
     chance = bdtr(int(bad_above.sum()), bad_above.size, slo.allowed_window_share)
     return bool(chance <= CLAIM_CHANCE)
+
+
+def shown_to_break(labelled: LabelledRows, upto: Mask, slo: Slo) -> bool:
+    """Return whether kept windows among some surely break the SLO more often than it allows.
+
+    Where so many of the n violate as would be unlikely if the allowed share ε did: P(X ≥ k) ≤ 5 %,
+    X ~ Binomial(n, ε). Windows of which the buckets can't tell count as within, and windows as independent.
+    """
+    chosen = labelled.kept & upto
+    surely = int((labelled.bad & violating(labelled.rows.over_least, slo))[chosen].sum())
+    return bool(bdtrc(surely - 1, int(chosen.sum()), slo.allowed_window_share) <= CLAIM_CHANCE)
+
+
+def contradicted(labelled: LabelledRows, value: float, slo: Slo) -> bool:
+    """Return whether the windows up to a load show that it is no capacity: more of them violate than may.
+
+    A law is fitted near the highest loads. Where other things than load break the limit at low loads, or the
+    limit lies inside the spread that latency has in an idle pool, its curve says nothing of what happens
+    below, and more instances, which only lower the load, don't keep the SLO.
+    """
+    return shown_to_break(labelled, labelled.rows.sustained <= value, slo)
 
 
 def mean_share(labelled: LabelledRows, slo: Slo) -> float:

@@ -21,6 +21,9 @@ CAPACITY_TEXT = {
     "no_violations": "{latency} never broke its limit, so the limit lies above every load seen",
     "thin": "{detail}: too few to say at which load the limit breaks",
     "cannot_fit": ("{latency} broke its limit, but the load at which it does can't be pinned: {detail}"),
+    "low_load_breaks": (
+        "{latency} breaks its limit at low loads too, so that not the load alone does it: {detail}"
+    ),
     "undecided_edge": (
         "{latency} broke the histogram edge below its limit, but whether it broke the limit is not known:"
         " one bucket about the limit holds all samples"
@@ -78,6 +81,10 @@ CAPACITY_COLLECT = {
     "cannot_fit": (
         "hold the {role} pool at 0.8, 0.9 and 1.0 of {above} per instance for five minutes or"
         " more each, or record more days with gentle ramps through that load"
+    ),
+    "low_load_breaks": (
+        "give a limit that quiet hours keep, or find what makes {latency} slow at low load: long prompts, or"
+        " an incident, which --exclude leaves out"
     ),
     "one_role": (
         "export the metrics of the {other} pool too, or map its instances to their role in [roles]; or press"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from hs_analysis.export import model, queries, rules
 from hs_analysis.export.constants import (
     DRIFT_FOR_S,
+    DRIFT_MARGIN,
     LENGTHS_FOR_S,
     LENGTHS_OVER_S,
     LENGTHS_REQUESTS,
@@ -120,6 +121,7 @@ def _text(policy: Policy, options: ExportOptions, part: AlertRules) -> str:
     ]
     lines = [
         f"Load {model.file_stem(policy.service)}.{rules.RULES_SUFFIX} too: the alerts read what it records.",
+        f"On the history that the policy was made from {TARGET_DRIFTED} never fires.",
         "Thresholds are the policy's. `for` and the others: hsa settings --all, constants of export.",
     ]
     body = [{"groups": [group for group in groups if group["rules"]]}]
@@ -281,7 +283,11 @@ def _ratio_for_s(policy: Policy) -> float:
 def _target_drifted(
     policy: Policy, options: ExportOptions, primary: Primary, limits: Mapping[str, WatchedLimit]
 ) -> AlertRules:
-    """Return the alert of an SLO that breaks at a load below the target of an instance."""
+    """Return the alert of an SLO that breaks at a load below the target of an instance.
+
+    On the history that the policy was made from it never fires: where that broke the SLO below the target for
+    as long as the alert waits, the alert speaks of loads below that.
+    """
     role, quantile = primary.role, options.measured.slo_quantile
     name, signals = f"{TARGET_DRIFTED} of {role}", LATENCIES.get(role, ())
     over = [
@@ -299,18 +305,35 @@ def _target_drifted(
     if load is None:
         why = options.watched.lacking.get(f"instances@{role}", _NO_COUNT)
         return AlertRules(losses=(_unwritten(name, why),))
+    seen = options.watched.broken_at.get(f"{primary.signal}@{role}", math.inf)
+    losses: tuple[Loss, ...] = ()
+    if DRIFT_MARGIN * seen < safe:
+        losses = (_lowered(name, primary, seen, safe),)
+        safe = DRIFT_MARGIN * seen
     on = f"on ({', '.join(_POOL)})"
     broken = f" or {on} ".join(f"{_named(record)} > {plain_number(1.0 - quantile)}" for record in over)
     expr = f"{load} < {plain_number(safe)} and {on} ({broken})"
     said = (
-        f"The SLO is broken although the {role} instances carry less than their target.",
-        f"An instance carries {_VALUE} {primary.unit} of {primary.signal}; target {plain_number(safe)}.",
+        f"The SLO is broken although the {role} instances carry less than "
+        f"{'what broke it in the history' if losses else 'their target'}.",
+        f"An instance carries {_VALUE} {primary.unit} of {primary.signal}; "
+        f"{'limit' if losses else 'target'} {plain_number(safe)}.",
         f"Look for slow {role} instances first; if there are none, the target is too high: {_STUDY_AGAIN}",
     )
     alert = _alert(
         policy, options, TARGET_DRIFTED, "warning", DRIFT_FOR_S, expr, said, signal=primary.signal, role=role
     )
-    return AlertRules((*records, *over), (alert,))
+    return AlertRules((*records, *over), (alert,), losses)
+
+
+def _lowered(name: str, primary: Primary, seen: float, safe: float) -> Loss:
+    """Return the loss of an alert that would have fired on the history that the policy was made from."""
+    unit, lasted = f"{primary.unit} of {primary.signal} per instance", queries.duration(DRIFT_FOR_S)
+    return Loss(
+        f"alerts.{name}", "approximated",
+        f"the history itself broke the SLO for {lasted} at {plain_number(seen)} {unit}, below the target of"
+        f" {plain_number(safe)}: the alert fires below {plain_number(DRIFT_MARGIN * seen)} only",
+    )  # fmt: skip
 
 
 def _safe_load(primary: Primary) -> float | None:

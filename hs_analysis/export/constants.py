@@ -7,8 +7,14 @@ SLO_FOR_S = 300.0
 violation is judged over [s]. Measured on simulated services."""
 
 DRIFT_FOR_S = 900.0
-"""How long an SLO is broken below the measured capacity before the target is doubted: a start-up of instances
-and a peak pass earlier [s]. Default of this project."""
+"""How long an SLO is broken below the target before the target is doubted: a start-up of instances and a peak
+pass earlier [s]. Measured on simulated services: 0 of 40,320 minutes of the histories that 28 targets came
+from; with prefill 1.3 times slower 10 to 268 of 1,440 where an edge lies at the limit, 0 where none does."""
+
+DRIFT_MARGIN = 0.98
+"""Load below which a drifted target is told ÷ the lowest at which the history itself broke the SLO: a rate
+recorded by Prometheus and that of the study's windows differ by up to 1 % in 99 of 100 [ratio]. Measured on
+simulated services."""
 
 RATIO_FOR_S = 600.0
 """How long the pools are out of proportion before it is an alert, where the start-up time is not known: a

@@ -266,6 +266,9 @@ class Watched:
         Latency limits, and tokens of a request.
     instances
         PromQL that counts the instances of a pool, by role.
+    broken_at
+        Lowest load of an instance at which the history itself kept breaking a limit of the pool for as long
+        as `DRIFT_FOR_S` says, by ``<signal>@<role>`` [unit of the signal]; without an entry it never did.
     lacking
         Why one of them has no query: by latency, by ``instances@<role>`` and by name of a length.
     """
@@ -273,6 +276,7 @@ class Watched:
     limits: tuple[WatchedLimit, ...] = ()
     lengths: tuple[WatchedLength, ...] = ()
     instances: Mapping[str, str] = field(default_factory=dict)
+    broken_at: Mapping[str, float] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
 
 

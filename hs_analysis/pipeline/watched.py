@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from hs_analysis.catalogue import Catalogue, Source
 from hs_analysis.export import Watched, WatchedLength, WatchedLimit, expression, instance_count, share_over
 from hs_analysis.export.alerts import LENGTHS
-from hs_analysis.export.constants import LENGTHS_OVER_S, LENGTHS_REQUESTS
+from hs_analysis.export.constants import DRIFT_FOR_S, LENGTHS_OVER_S, LENGTHS_REQUESTS
+from hs_analysis.export.queries import range_window
 from hs_analysis.pipeline.objects import expressions
 from hs_analysis.policy.guards import GUARDS
-from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.aligned import LATENCIES, ServiceFrame, SignalInfo, column
 from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.settings import Slo
@@ -59,7 +63,62 @@ def watched(frame: ServiceFrame, series: pl.DataFrame, catalogue: Catalogue, slo
             lacking[name] = length
         else:
             lengths.append(length)
-    return Watched(tuple(limits), tuple(lengths), instances, lacking)
+    return Watched(tuple(limits), tuple(lengths), instances, broken_at(frame, slo), lacking)
+
+
+def broken_at(frame: ServiceFrame, slo: Slo) -> dict[str, float]:
+    """Return the lowest load of an instance at which the history kept breaking a limit of the pool.
+
+    As the alert on a drifted target sees it: for `DRIFT_FOR_S` in a row more samples were over the edge at or
+    above a limit than the SLO allows, and the load is the highest of that time. An alert on loads below it is
+    silent on all of the history.
+
+    Returns
+    -------
+    Loads by ``<signal>@<role>`` [unit of the signal], of each signal that may size the pool; without an entry
+    no limit of the pool was broken for that long.
+    """
+    found = {}
+    for info in frame.signals:
+        pooled = info.role in LATENCIES and info.pool in ("sum", "mean") and info.family != "auxiliary"
+        broken = _broken(frame, info, slo) if pooled else None
+        if broken is None:
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            count = 1.0 if info.pool == "mean" else frame.values("instances", info.role)
+            load = _recorded(frame, info, frame.values(info.signal, info.role) / count)
+        rows = math.ceil(DRIFT_FOR_S / frame.window_s) + 1  # `for` counts from the first that is true
+        if load.size < rows:
+            continue
+        # A window that is not broken, or not known, ends the alert whatever the load.
+        spell = np.lib.stride_tricks.sliding_window_view(np.where(broken, load, math.nan), rows).max(axis=1)
+        spell = spell[np.isfinite(spell)]
+        if spell.size:
+            found[column(info.signal, info.role)] = float(spell.min())
+    return found
+
+
+def _broken(frame: ServiceFrame, info: SignalInfo, slo: Slo) -> NDArray[np.bool_] | None:
+    """Return in which windows an alert sees a limit of the pool broken, None without a limit."""
+    shares = [
+        _recorded(frame, info, frame.values(f"{signal}_over_high", role))
+        for signal in LATENCIES[info.role]
+        for role in (info.role, "service", "decode")
+        if slo.limit_s(signal) is not None and frame.has(f"{signal}_over_high", role)
+    ]
+    if not shares:
+        return None
+    broken: NDArray[np.bool_] = np.any([share > 1.0 - slo.quantile for share in shares], axis=0)
+    return broken
+
+
+def _recorded(frame: ServiceFrame, info: SignalInfo, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values over the time that the recording rule of a signal takes its rate over, by its end."""
+    width = range_window(max(SHORTEST_S, frame.window_s), [info.interval_s])
+    rows = max(1, round(width / frame.window_s))
+    padded = np.r_[np.full(rows - 1, math.nan), values]
+    mean: NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(padded, rows).mean(axis=1)
+    return mean
 
 
 def _limit(

@@ -151,6 +151,24 @@ def test_an_alert_that_cant_be_written_is_a_loss_by_its_name(name):
     assert set(losses) <= {one["item"] for one in listed}
 
 
+@pytest.mark.parametrize(("seen", "below"), [(None, "3800"), (4000.0, "3800"), (2000.0, "1960")])
+def test_a_drifted_target_is_not_told_of_what_the_history_did_itself(seen, below):
+    """Where the history broke the SLO below the target, the alert speaks of loads below that, and says so."""
+    options = lacking(broken_at={} if seen is None else {"decode_tps@decode": seen})
+    policy = watched_policy()
+    target = policy.primaries[0].target_per_instance.value
+    assert target == 3800.0
+    (alert,) = [one for one in alerts_of(policy, options) if one["alert"] == "HsTargetDrifted"]
+    assert f" < {below} and " in alert["expr"]
+    made = [one for one in export(policy, "rules", options).losses if one.item.startswith("alerts.")]
+    if below == "3800":
+        assert made == []
+        return
+    assert [(one.item, one.kind) for one in made] == [("alerts.HsTargetDrifted of decode", "approximated")]
+    assert "broke the SLO for 15m at 2000" in made[0].text
+    assert alert["annotations"]["description"].endswith("limit 1960.")
+
+
 def test_signals_without_a_query_lose_their_alerts_by_name():
     """Neither their absence nor a guard can be watched."""
     losses = losses_of(without_promql(watched_policy(), primaries=1, guards=1))
