@@ -186,14 +186,16 @@ def fit_capacity(
     gate = GATES[rows.kind](rows)
     if gate is not None:
         return _floor(labelled, settings, gate, _broken_at(labelled, settings.slo, None), resamples, evidence)
-    answer = _answer(labelled, settings, resamples)
+    answer, untold = _answer(labelled, settings, resamples), _quiet_in_bucket(labelled)
     if answer is None:
         broken_at = _broken_at(labelled, settings.slo, bracket(labelled, settings.slo))
-        return _floor(labelled, settings, _why_not(labelled, settings.slo), broken_at, resamples, evidence)
+        reason = untold or _why_not(labelled, settings.slo)
+        return _floor(labelled, settings, reason, broken_at, resamples, evidence)
     undecided = _undecided_ratio(labelled, answer, settings.slo)
     if rows.alone or undecided is None:
         least = answer.low if isinstance(answer, Bracket) else answer.ci[0]
-        reason = capacity_reason("one_role" if rows.alone else "undecided_edge", rows.role)
+        undecided_edge = capacity_reason("undecided_edge", rows.role, ALL_IN_ONE)
+        reason = capacity_reason("one_role", rows.role) if rows.alone else undecided_edge
         return _floor(labelled, settings, reason, least, resamples, evidence)
     if rows.hit_rate_unknown:
         least = answer.low if isinstance(answer, Bracket) else answer.ci[0]
@@ -201,9 +203,30 @@ def fit_capacity(
         return _floor(labelled, settings, reason, least, resamples, evidence)
     reading = _Reading(_reading_ratio(labelled, answer, settings.slo), undecided)
     if isinstance(answer, Bracket):
-        bracketed = _bracketed(labelled, answer, reading, len(resamples), rng, evidence)
-        return _at_safe_end(bracketed, answer.width)
-    return _at_safe_end(_fitted(labelled, answer, reading, evidence), answer.width)
+        fit = _bracketed(labelled, answer, reading, len(resamples), rng, evidence)
+    else:
+        fit = _fitted(labelled, answer, reading, evidence)
+    return _at_lower_end(fit, untold) if untold is not None else _at_safe_end(fit, answer.width)
+
+
+ALL_IN_ONE = "one bucket about the limit holds all samples"
+
+
+def _quiet_in_bucket(labelled: LabelledRows) -> Reason | None:
+    """Return why the buckets don't tell at which load the limit breaks: they count alike long before.
+
+    Where the bucket that the limit cuts already holds most of the samples at the lowest loads, latency gets
+    from there to the limit inside of it: no count of the histogram moves, the mean alone does, and how far
+    single samples lie from it is not known.
+    """
+    rows, lowest = labelled.rows, _lowest_rows(labelled)
+    inside = rows.in_bucket[lowest] if rows.in_bucket is not None else np.empty(0)
+    edges = [edge for edge in rows.limit_edges if edge.low_s is not None and math.isfinite(edge.high_s)]
+    share = float(inside[np.isfinite(inside)].mean()) if np.isfinite(inside).any() else 0.0
+    if share <= MAJORITY or not edges or not labelled.bad.any():
+        return None
+    detail = f"its bucket holds {share:.0%} of the samples at the lowest loads already"
+    return capacity_reason("undecided_edge", rows.role, detail, share, MAJORITY)
 
 
 def _at_safe_end(fit: CapacityFit, own_width: float) -> CapacityFit:
@@ -221,19 +244,25 @@ def _at_safe_end(fit: CapacityFit, own_width: float) -> CapacityFit:
     value, ci = fit.capacity.per_instance, fit.capacity.ci
     if value is None or ci is None or ci[1] - ci[0] <= value:
         return fit
-    low, role = ci[0], fit.capacity.role
     detail = (
         f"the interval, {ci[0]:,.0f} to {ci[1]:,.0f} tokens/s per instance, is wider than the value,"
         f" {value:,.0f}, so that its lower end is used"
     )
-    reason = capacity_reason("cannot_fit", role, detail, (ci[1] - ci[0]) / value, 1.0)
+    reason = capacity_reason("cannot_fit", fit.capacity.role, detail, (ci[1] - ci[0]) / value, 1.0)
+    lowered = _at_lower_end(fit, reason)
+    return replace(lowered, draws=fit.draws, weighed=value) if own_width <= 1.0 else lowered
+
+
+def _at_lower_end(fit: CapacityFit, reason: Reason) -> CapacityFit:
+    """Return a capacity as a floor at the lower end of its interval."""
+    value, ci = fit.capacity.per_instance, fit.capacity.ci
+    if value is None or ci is None:
+        return fit
     capacity = replace(
-        fit.capacity, per_instance=low, status="floor", reason=reason,
+        fit.capacity, per_instance=ci[0], status="floor", reason=reason,
         method=f"{fit.capacity.method}, the lower end of its interval",
     )  # fmt: skip
-    if own_width <= 1.0:
-        return replace(fit, capacity=capacity, low=low, weighed=value)
-    return replace(fit, capacity=capacity, draws=fit.draws * (low / value), low=low)
+    return replace(fit, capacity=capacity, draws=fit.draws * (ci[0] / value), low=ci[0])
 
 
 def _answer(labelled: LabelledRows, settings: Settings, resamples: Integers) -> Fitted | Bracket | None:
@@ -521,9 +550,7 @@ def _refused(labelled: LabelledRows, reason: Reason, resamples: Integers, eviden
     """Return no number; where even the lowest loads break the limit, they are an upper bound."""
     high = None
     lowest_rows = _lowest_rows(labelled)
-    # Windows of which the buckets can't tell bound nothing.
-    surely = labelled.bad & (labelled.rows.over_least >= labelled.rows.over)
-    if labelled.load.size >= ROWS_MIN and surely[lowest_rows].mean() > MAJORITY:
+    if labelled.load.size >= ROWS_MIN and labelled.surely[lowest_rows].mean() > MAJORITY:
         high = lowest = float(labelled.rows.load[lowest_rows].max())
         if reason.code == "cannot_fit":
             least = amount(lowest, labelled.rows.unit)

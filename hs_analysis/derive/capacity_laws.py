@@ -246,6 +246,8 @@ class LabelledRows:
         The role's rows.
     bad, held
         Rows over the limit, and rows within it, shape (rows,).
+    surely
+        Rows over the limit by the counts of the histogram, however shares between its edges are read.
     kept
         Rows that may enter a fit: judged, and not recovering from an earlier run.
     onsets
@@ -257,6 +259,7 @@ class LabelledRows:
     rows: RoleRows
     bad: Mask
     held: Mask
+    surely: Mask
     kept: Mask
     onsets: Floats
     bad_kept: int
@@ -318,7 +321,16 @@ def label_rows(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> LabelledRows
         kept &= rows.steady | (rows.load > (clean.max() if clean.size else np.inf))
     gap = EPISODE_GAP_S / rows.window_s
     separate = episodes(bad & kept, gap, rows.group)
-    return LabelledRows(rows, bad, held, kept, onsets, int((bad & kept).sum()), len(separate))
+    return LabelledRows(
+        rows, bad, held, _surely(rows, bad, slo), kept, onsets, int((bad & kept).sum()), len(separate)
+    )
+
+
+def _surely(rows: RoleRows, bad: Mask, slo: Slo) -> Mask:
+    surely: Mask = bad & (rows.over_least >= rows.over)
+    if rows.over_surely is not None:
+        surely &= violating(rows.over_surely, slo) | np.isnan(rows.over_surely)
+    return surely
 
 
 def _onset(load: Floats, span: Run) -> float:

@@ -25,8 +25,8 @@ CAPACITY_TEXT = {
         "{latency} breaks its limit at low loads too, so that not the load alone does it: {detail}"
     ),
     "undecided_edge": (
-        "{latency} broke the histogram edge below its limit, but whether it broke the limit is not known:"
-        " one bucket about the limit holds all samples"
+        "{latency} broke the histogram edge below its limit, but at which load it breaks the limit is not"
+        " known: {detail}"
     ),
     "below_first_edge": (
         "the limit on {latency} lies below the first edge of its histogram, so that no load is known to keep"

@@ -97,6 +97,12 @@ class RoleRows:
         Whether work is raw prompt tokens, of which nobody knows how many missed the cache.
     unit
         Of work.
+    over_surely
+        Share of samples over the edge at or above the limit, 1 where their mean is over the limit: what no
+        reading between edges can change. None or NaN where it is not known.
+    in_bucket
+        Share of samples in the bucket that the limit cuts, 0 where an edge lies at it. None or NaN where it
+        is not known.
     """
 
     role: str
@@ -125,6 +131,8 @@ class RoleRows:
     signal: str = ""
     hit_rate_unknown: bool = False
     unit: str = "tokens/s"
+    over_surely: Floats | None = None
+    in_bucket: Floats | None = None
 
     @property
     def labelled(self) -> Mask:
@@ -245,6 +253,20 @@ def _shares_of(frame: ServiceFrame, signal: str, role: str) -> SharesOver:
     return SharesOver(nothing, nothing, nothing)
 
 
+def edge_shares(frame: ServiceFrame, role: str, slo: Slo) -> tuple[Floats, Floats]:
+    """Return `RoleRows.over_surely` and `RoleRows.in_bucket` of a role, of the worst limit of each row."""
+    surely = inside = np.full(frame.table.height, np.nan)
+    for signal in limits_of(role, slo):
+        for emitter in (role, "service", "decode"):
+            if frame.has(f"{signal}_over_high", emitter):
+                low, high = (frame.values(f"{signal}_over_{end}", emitter) for end in ("low", "high"))
+                late = frame.values(signal, emitter) > (slo.limit_s(signal) or math.inf)
+                surely = np.fmax(surely, np.where(late, 1.0, high))
+                inside = np.fmax(inside, low - high)
+                break
+    return surely, inside
+
+
 def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     """Return the rows of one role, ready to be judged.
 
@@ -273,6 +295,7 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     if role == "prefill":
         usable &= ~waits_for_decode(frame)
     shares = limit_shares(frame, role, limits)
+    surely, inside = edge_shares(frame, role, settings.slo)
     return RoleRows(
         role, work, instances, load, _before(per_instance, group),
         _request_tokens(frame, role, work, group), sustained, noise, limits,
@@ -281,7 +304,7 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
         alone=frame.kind == "production" and frame.pools in (("prefill",), ("decode",)),
         limit_edges=tuple(one for one in frame.limit_edges if one.signal in limits),
         signal=frame.served(role)[0], hit_rate_unknown=role == "prefill" and frame.hit_rate_unknown,
-        unit=frame.work_unit(role),
+        unit=frame.work_unit(role), over_surely=surely, in_bucket=inside,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from seeds import first
 
 from hs_analysis.derive import derive_service
 from hs_analysis.derive.rows import role_rows
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Settings, Slo
@@ -300,6 +301,35 @@ def test_a_capacity_that_rests_on_windows_the_buckets_cannot_tell_is_a_floor() -
     known = capacities(with_columns(frame, {"tbt_over_least@decode": few}), FEW)["decode"]
     assert (known.status, known.per_instance) == ("ok", plain.per_instance)
     assert known.ci[1] >= plain.ci[1]
+
+
+def between(frame: ServiceFrame, low: np.ndarray | float, high: np.ndarray | float) -> ServiceFrame:
+    """Return a frame whose TBT limit lies between two edges with these shares over them."""
+    rows = np.ones(frame.table.height)
+    frame = with_columns(frame, {"tbt_over_low@decode": rows * low, "tbt_over_high@decode": rows * high})
+    return replace(frame, limit_edges=(LimitEdges("tbt", "x", 0.05, 0.035, 0.064),))
+
+
+def test_a_bucket_that_holds_the_idle_pool_too_gives_a_floor() -> None:
+    """From the quietest windows to the limit no count of the histogram moves: the lower end, and an edge."""
+    frame = step_test(0, top=1.2)
+    share = frame.values("tbt_over", "decode")
+    plain = capacities(between(frame, share, share), FEW)["decode"]
+    found = capacities(between(frame, 1.0, 0.1 * share), FEW)["decode"]
+    assert plain.status == "ok"
+    assert (found.status, found.reason.code) == ("floor", "undecided_edge")
+    assert found.per_instance == found.ci[0] == pytest.approx(plain.ci[0])
+    assert "100% of the samples at the lowest loads" in found.reason.text
+
+
+def test_a_share_that_is_only_read_between_edges_bounds_nothing() -> None:
+    """All loads over the limit by the reading, none by the edge above it: the lowest is no upper bound."""
+    frame = step_test(0, top=1.2)
+    over = with_columns(frame, {"tbt_over@decode": np.full(frame.table.height, 0.06)})
+    for high, known in ((0.06, True), (0.01, False)):
+        found = capacities(between(over, 0.3, high), FEW)["decode"]
+        assert (found.status, found.reason.code) == ("refused", "cannot_fit")
+        assert ("already breaks it" in found.reason.text) is known
 
 
 def test_below_the_first_edge_the_capacity_there_is_only_a_bound() -> None:
