@@ -67,7 +67,9 @@ four times as many; as long is a block of a day that has no part to hold back [h
 CALM_REACH = 1.1
 """Up to how many times its highest load a pool is trusted that kept its limits easily there [ratio]. Measured
 on closed loops of simulated services: 17 exported policies went above it in 0 to 4 % of windows, 18 that
-broke the SLO in 59 to 99 %."""
+broke the SLO in 59 to 99 %. On two fresh histories with a known capacity, fixed targets of 0.85 to 1.6 times
+that load: 7 of 18 good policies are taken for far above it, 12 without, 10 at 1.05, 4 at 1.2; of 2 bad ones
+none is missed at any of these."""
 
 ANOTHER_DAY_SD = 0.08
 """How far what a policy saves on one day lies from what it saves on another, standard deviation [ratio].

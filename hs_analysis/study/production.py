@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -81,9 +82,35 @@ def study_production(
         return stats, rows
     if size is not None:
         stats = stats.noting(size)
+    stats = at_five_minutes(stats, grid.step_s, pair.info.interval_s)
     # News is looked for in what was recorded: a correction that steps with the pool would be news itself.
     news = _news(frame, pair, settings, rng)
     return _complete(frame, pair, stats, rows, news), rows
+
+
+def at_five_minutes(stats: SignalStatistics, row_s: float, interval_s: float) -> SignalStatistics:
+    """Return statistics whose signal to noise is that of 5-minute rows, the ones its limits were set on.
+
+    A source that comes rarely, as the 5-minute averages of a cloud's monitoring do, needs longer rows, and
+    the mean over a longer row hides noise that a controller, which reads a minute, still meets. What was not
+    recorded can't be measured: noise is taken to fall with the root of the row's length, as independent noise
+    does.
+
+    Parameters
+    ----------
+    stats
+        Of rows of `row_s` [s].
+    interval_s
+        Time between values that carry news [s].
+    """
+    if row_s <= SUSTAINED_S or stats.snr is None or not math.isfinite(stats.snr):
+        return stats
+    factor = math.sqrt(SUSTAINED_S / row_s)
+    text = (
+        f"its values come every {interval_s:.0f} s, so that it was judged on rows of {row_s:.0f} s, which "
+        f"hide noise: its signal to noise was {stats.snr:.0f} on them, and is given for {SUSTAINED_S:.0f} s"
+    )
+    return replace(stats, snr=factor * stats.snr).noting(Reason("long_rows", text, row_s, SUSTAINED_S))
 
 
 def _windows(row_s: float, news_s: float, window_s: float) -> int:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from hs_analysis.study import study_service
+from hs_analysis.study.production import at_five_minutes
+from hs_analysis.study.signal_statistics import SignalStatistics
 from hs_analysis.study.verdict import _with_limit
 
 
@@ -272,6 +274,19 @@ def test_coarse_gauges_and_coarse_rows_keep_their_verdict(day, make, settings, l
     load = load_of(120, 12, window_s=600.0)
     wide = make(pool(load) | {"decode_tps@decode": answer(load, 1.0, 0.02, 1)}, window_s=600.0)
     assert judge_one(wide, settings, "decode_tps").verdict == "proportional"
+
+
+def test_means_over_long_rows_do_not_flatter_a_noisy_signal():
+    """White noise over 20 minutes is half of that of 5: signal to noise is given for 5, and says so."""
+    stats = SignalStatistics("hardware", snr=8.0)
+    long = at_five_minutes(stats, 1200.0, 600.0)
+    assert long.snr == pytest.approx(4.0)
+    (said,) = long.notes
+    assert (said.code, said.value, said.limit) == ("long_rows", 1200.0, 300.0)
+    assert "come every 600 s" in said.text
+    assert at_five_minutes(stats, 300.0, 60.0).snr == 8.0
+    unknown = SignalStatistics("hardware")
+    assert at_five_minutes(unknown, 1200.0, 600.0) == unknown
 
 
 def test_gaps_do_not_change_the_verdict(day, make, settings):
