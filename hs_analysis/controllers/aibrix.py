@@ -1,30 +1,40 @@
-"""AIBrix PodAutoscaler: APA (tolerances and rates) and KPA (Knative's stable and panic windows).
+"""AIBrix PodAutoscaler: APA (use of a pod against its target) and KPA (a value over two windows).
 
-After https://aibrix.readthedocs.io/latest/features/autoscaling/metric-based-autoscaling.html, the project's
-``pkg/controller/podautoscaler`` as of 0.5 to 0.7, and Knative's
-https://knative.dev/docs/serving/autoscaling/kpa-specific/. The cooldown windows are read from the sources
-alone: within the window of the direction taken, the highest recommendation is used to grow and the lowest to
-shrink.
+After https://github.com/vllm-project/aibrix at e3e10f9 (August 2026, between 0.7 and 0.8), pkg/controller/
+podautoscaler, and its documentation. Both decide every 10 s. A count outside the bounds goes to the bound
+without a look at the metrics, and a pool of zero stays there unless zero is allowed. Then:
+
+- APA scrapes its pods. A pod that does not answer counts as zero and is not left out, so that a metric that
+  is missing reads as an idle pool and shrinks it. It follows the mean of what it found in the window, in
+  proportion to the count of now.
+- KPA is used on an external metric, one value for the pool. Where that can't be read, nothing changes. Its
+  panic has no memory: it is on while the mean of the short window is more than so many times that of the long
+  one, and then the larger of the two decides.
+- Within the cooldown window of the direction taken, the highest recommendation is used to grow and the lowest
+  to shrink.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from hs_analysis.controllers.hpa import Metric, MetricLanes, Operand
+from hs_analysis.controllers.hpa import Metric, MetricLanes, NewestFirst, Operand
 from hs_analysis.controllers.lanes import (
     ByLane,
     Fleet,
     Floats,
+    Integers,
     Key,
     Mask,
     PerLane,
     PoolOrders,
     Scraped,
     Why,
+    changes,
     documented,
     key_of,
     mean_known,
@@ -32,17 +42,22 @@ from hs_analysis.controllers.lanes import (
 )
 
 DOC = "https://aibrix.readthedocs.io/latest/features/autoscaling/metric-based-autoscaling.html"
-SOURCES = "https://github.com/vllm-project/aibrix, pkg/controller/podautoscaler (not in its documentation)"
+SOURCES = "https://github.com/vllm-project/aibrix/tree/e3e10f9/pkg/controller/podautoscaler"
+
+CYCLE_S = 10.0
+"""Time between two decisions [s]; podautoscaler_controller.go, not a setting of its objects."""
+INSTANT_S = 1e-6
+"""Slack of an age beside a window [s]."""
 
 
 @dataclass(frozen=True)
 class Apa:
-    """``scalingStrategy: APA``: mean use of a pod against its target."""
+    """``scalingStrategy: APA``: mean use of a pod against its target, scraped from the pods."""
 
     signal: str
     target: float
     total: bool = field(default=True, metadata=documented("", "whether the signal is a pool total"))
-    averaging_s: float = field(default=60.0, metadata=documented("s", "not documented: the last scrape"))
+    observe_window_s: float = field(default=180.0, metadata=documented("s", DOC))
     up_tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
     down_tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
     max_scale_up_rate: float = field(default=2.0, metadata=documented("ratio", DOC))
@@ -65,16 +80,17 @@ class Kpa:
     """``scalingStrategy: KPA``: a pool total against the target of a pod, over two windows.
 
     ``averaging_s`` is the range of a query behind an external metric, and ``others`` are more readings of it
-    in units of the first; 0 s and none where the signal is what each scrape finds.
+    in units of the first; 0 s and none where the signal is what each scrape finds. The tolerances are of the
+    whole value against the target of one pod.
     """
 
     signal: str
     target: float
-    stable_window_s: float = field(default=180.0, metadata=documented("s", f"{SOURCES}; Knative: 60 s"))
-    panic_window_s: float = field(
-        default=60.0, metadata=documented("s", f"{SOURCES}; Knative: a tenth of the stable window")
-    )
+    stable_window_s: float = field(default=180.0, metadata=documented("s", DOC))
+    panic_window_s: float = field(default=60.0, metadata=documented("s", DOC))
     panic_threshold: float = field(default=2.0, metadata=documented("ratio", DOC))
+    up_tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
+    down_tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
     max_scale_up_rate: float = field(default=2.0, metadata=documented("ratio", DOC))
     max_scale_down_rate: float = field(default=2.0, metadata=documented("ratio", DOC))
     up_cooldown_s: float = field(default=0.0, metadata=documented("s", DOC))
@@ -108,46 +124,128 @@ def structure(parameters: Apa | Kpa) -> Hashable:
     return parameters.signal, others, parameters.metric is None
 
 
-class _Cooled(PerLane):
-    """Bounds and cooldown windows: within the window of a direction its extreme recommendation counts."""
-
-    def __init__(self, parameters: Sequence[Apa | Kpa]) -> None:
-        self.least = np.array([one.min_replicas for one in parameters], float)
-        self.most = np.array([one.max_replicas for one in parameters], float)
-        self.up_s = np.array([one.up_cooldown_s for one in parameters], float)
-        self.down_s = np.array([one.down_cooldown_s for one in parameters], float)
-        self.seen: list[tuple[Floats, Floats]] = []
-
-    def count(self, goal: Floats, current: Floats, t_s: Floats, known: Mask) -> PoolOrders:
-        """Return what is asked for where a goal is known, and remember it; elsewhere the count holds."""
-        bounded = np.minimum(np.maximum(goal, self.least), self.most)
-        reach = np.maximum(self.up_s, self.down_s)
-        self.seen = [one for one in self.seen if (t_s - one[0] < reach).any()]
-        highest = lowest = bounded
-        for then, asked in self.seen:
-            age = t_s - then  # NaN where nothing was recommended then
-            highest = np.where(age < self.up_s, np.maximum(highest, asked), highest)
-            lowest = np.where(age < self.down_s, np.minimum(lowest, asked), lowest)
-        self.seen.append((np.where(known, t_s, np.nan), bounded))
-        after = np.where(bounded > current, highest, np.where(bounded < current, lowest, current))
-        count = np.where(known, after, current)
-        code = np.where(count > current, Why.GROWS, np.where(count < current, Why.SHRINKS, Why.HOLDS))
-        return PoolOrders(count, np.where(known, code, Why.MISSING), np.where(known, bounded, np.nan))
+def cycles(window_s: float) -> int:
+    """Return how many decisions lie in a row."""
+    return max(1, round(window_s / CYCLE_S))
 
 
-class ApaBatch(PerLane):
-    """APA in many lanes: current × use ÷ target outside the tolerances, at most doubled or halved at once."""
+class _Memory:
+    """Values of the newest decisions of all lanes, by their age; NaN where a lane had none."""
 
-    def __init__(self, parameters: Sequence[Apa], role: str) -> None:
-        first = parameters[0]
-        self._role, self._key, self._total = role, key_of(first.signal, role), first.total
+    def __init__(self, lanes: int, reach_s: float) -> None:
+        self.reach_s = reach_s
+        self.values = NewestFirst(0, lanes, np.nan)
+        self.times = NewestFirst(0, 1, -np.inf)
+
+    def take(self, lanes: Integers) -> _Memory:
+        """Return the same for some lanes."""
+        taken = _Memory(lanes.size, self.reach_s)
+        taken.values, taken.times = self.values.take(lanes), self.times.take(np.zeros(1, int))
+        return taken
+
+    def add(self, values: Floats, clock_s: float, spacing_s: float) -> None:
+        """Remember values of now."""
+        if not self.values.depth:
+            depth = math.ceil(self.reach_s / spacing_s) + 2
+            self.values, self.times = NewestFirst(depth, values.size, np.nan), NewestFirst(depth, 1, -np.inf)
+        self.values.add(values)
+        self.times.add(np.full(1, clock_s))
+
+    def within(self, window_s: Floats, clock_s: float) -> Floats:
+        """Return the values younger than a window of each lane, the others NaN. Shape (decisions, lanes)."""
+        ages = clock_s - self.times.newest(self.times.depth)
+        found: Floats = np.where(ages < window_s, self.values.newest(self.values.depth), np.nan)
+        return found
+
+
+class _Cycles(PerLane):
+    """What APA and KPA have in common: a decision every 10 s, bounds, rates and cooldown windows."""
+
+    def __init__(self, parameters: Sequence[Apa | Kpa], role: str) -> None:
+        self._role = role
         self._target = np.array([one.target for one in parameters], float)
-        self._averaging = ByLane([one.averaging_s for one in parameters])
         self._up = np.array([1 + one.up_tolerance for one in parameters])
         self._down = np.array([1 - one.down_tolerance for one in parameters])
         self._up_rate = np.array([one.max_scale_up_rate for one in parameters], float)
         self._down_rate = np.array([one.max_scale_down_rate for one in parameters], float)
-        self._cooled = _Cooled(parameters)
+        self._least = np.array([one.min_replicas for one in parameters], float)
+        self._most = np.array([one.max_replicas for one in parameters], float)
+        self._up_s = np.array([one.up_cooldown_s for one in parameters], float)
+        self._down_s = np.array([one.down_cooldown_s for one in parameters], float)
+        reach_s = float(max(self._up_s.max(), self._down_s.max()))
+        self._asked = _Memory(len(parameters), reach_s)
+        self._last_s = np.full(len(parameters), np.nan)
+        self._clock_s = 0.0
+
+    def step(self, fleet: Fleet) -> PoolOrders:
+        """Decide in every lane: the cycles of a row, evenly spread over it."""
+        start = count = fleet.desired[self._role]
+        left = cycles(fleet.window_s)
+        spacing_s = fleet.window_s / left
+        self._clock_s += 0.0 if np.isnan(self._last_s).all() else float(fleet.t_s[0] - self._last_s[0])
+        self._last_s = fleet.t_s
+        known = self._read(fleet)
+        why: Integers = np.full(start.shape, int(Why.HOLDS))
+        for place in range(left):
+            clock_s = self._clock_s + place * spacing_s
+            before = count
+            count, code, goal = self._decide(before, known, clock_s, spacing_s)
+            why = np.where((count != before) | (place == 0), code, why)
+            if self._is_steady() and (count == before).all():
+                for later in range(1, left - place):
+                    self._asked.add(goal, clock_s + later * spacing_s, spacing_s)
+                break
+        return PoolOrders(count, changes(why, start, count), goal)
+
+    def _decide(
+        self, current: Floats, known: Mask, clock_s: float, spacing_s: float
+    ) -> tuple[Floats, Integers, Floats]:
+        """Decide once: return the counts, why, and the recommendations, NaN without one."""
+        inside = np.minimum(np.maximum(current, self._least), self._most)
+        asleep = (current == 0) & (self._least > 0)
+        runs = known & (inside == current)
+        self._scrape(np.where(runs, current, np.nan), clock_s, spacing_s)
+        wanted, panics = self._wanted(current)
+        goal = np.where(runs, np.minimum(np.maximum(wanted, self._least), self._most), np.nan)
+        self._asked.add(goal, clock_s, spacing_s)
+        highest = np.fmax.reduce(self._asked.within(self._up_s - INSTANT_S, clock_s))
+        lowest = np.fmin.reduce(self._asked.within(self._down_s - INSTANT_S, clock_s))
+        after = np.where(goal > current, np.fmax(goal, highest), current)
+        after = np.where(goal < current, np.fmin(goal, lowest), after)
+        count = np.where(runs, after, np.where(asleep, 0.0, inside))
+        code = np.full(count.shape, int(Why.HOLDS))
+        code[~known] = Why.MISSING
+        code[inside != current] = Why.BOUND
+        code[asleep] = Why.IDLE
+        code[runs & panics & (count > current)] = Why.PANIC
+        return count, code, goal
+
+    def _read(self, fleet: Fleet) -> Mask:
+        """Look at the readings of a row; return where there is something to decide by."""
+        raise NotImplementedError
+
+    def _scrape(self, current: Floats, clock_s: float, spacing_s: float) -> None:
+        """Remember what this cycle finds, where a pool is not NaN."""
+
+    def _wanted(self, current: Floats) -> tuple[Floats, Mask]:
+        """Return what is recommended before bounds and cooldown windows, and where panic is on."""
+        raise NotImplementedError
+
+    def _is_steady(self) -> bool:
+        """Whether a decision that changes nothing is followed by the same one in the row."""
+        return True
+
+
+class ApaBatch(_Cycles):
+    """APA in many lanes: current × use ÷ target outside the tolerances, at most doubled or halved a cycle."""
+
+    def __init__(self, parameters: Sequence[Apa], role: str) -> None:
+        super().__init__(parameters, role)
+        self._key, self._total = key_of(parameters[0].signal, role), parameters[0].total
+        self._window_s = np.array([one.observe_window_s for one in parameters], float)
+        self._used = _Memory(len(parameters), float(self._window_s.max()))
+        self._seen = np.zeros(len(parameters), bool)
+        self._row = self._use = np.zeros(len(parameters))
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -156,39 +254,48 @@ class ApaBatch(PerLane):
 
     @property
     def reach_s(self) -> float:
-        """How far back it reads [s]."""
-        return self._averaging.longest_s
+        """How far back it reads [s]: each cycle scrapes once, and remembers it itself."""
+        return 0.0
 
-    def step(self, fleet: Fleet) -> PoolOrders:
-        """Decide in every lane."""
-        value = self._averaging.read(lambda seconds: fleet.scraped.mean(self._key, seconds))
-        current = fleet.desired[self._role]
-        running = np.maximum(1.0, np.minimum(fleet.ready[self._role], current))
-        ratio = (value / running if self._total else value) / self._target
-        out, into = ratio > self._up, ratio < self._down
+    def _read(self, fleet: Fleet) -> Mask:
+        """Take what the pods answer, nothing as zero; starting pods answer, too, and have no use yet."""
+        value = fleet.scraped.last(self._key)
+        self._seen = self._seen | ~np.isnan(value)
+        share = 1.0 if self._total else np.minimum(fleet.ready[self._role], fleet.desired[self._role])
+        self._row = np.where(np.isnan(value), 0.0, value) * share
+        return self._seen
+
+    def _scrape(self, current: Floats, clock_s: float, spacing_s: float) -> None:
+        """Remember the use per pod, and take its mean over the window."""
+        self._used.add(self._row / np.maximum(1.0, current), clock_s, spacing_s)
+        # A value as old as the window is still in it: both ends are of the same second.
+        self._use = mean_known(self._used.within(self._window_s + INSTANT_S, clock_s))
+
+    def _wanted(self, current: Floats) -> tuple[Floats, Mask]:
+        ratio = self._use / self._target
         needed = round_up(current * ratio)
         most, least = np.ceil(self._up_rate * current), np.floor(current / self._down_rate)
-        goal = np.where(out, np.minimum(needed, most), np.where(into, np.maximum(needed, least), current))
-        return self._cooled.count(goal, current, fleet.t_s, ~np.isnan(value))
+        out, into = ratio > self._up, ratio < self._down
+        wanted = np.where(out, np.minimum(needed, most), np.where(into, np.maximum(needed, least), current))
+        return wanted, np.zeros(current.shape, bool)
+
+    def _is_steady(self) -> bool:
+        """Never: the mean of the window moves with each cycle."""
+        return False
 
 
-class KpaBatch(PerLane):
-    """KPA in many lanes: what the stable window needs, in panic the most that either window asked for."""
+class KpaBatch(_Cycles):
+    """KPA in many lanes: what the stable window needs, in panic what the larger of both windows needs."""
 
     def __init__(self, parameters: Sequence[Kpa], role: str) -> None:
-        self._role, self._key = role, key_of(parameters[0].signal, role)
+        super().__init__(parameters, role)
+        self._key = key_of(parameters[0].signal, role)
         asked = [one.metric for one in parameters if one.metric is not None]
         self._metric = MetricLanes.of(asked) if asked else None
-        self._target = np.array([one.target for one in parameters], float)
-        self._stable_s = np.array([one.stable_window_s for one in parameters], float)
-        self._stable = ByLane(self._stable_s.tolist())
-        self._panic = ByLane([one.panic_window_s for one in parameters])
+        self._stable_of = ByLane([one.stable_window_s for one in parameters])
+        self._panic_of = ByLane([one.panic_window_s for one in parameters])
         self._threshold = np.array([one.panic_threshold for one in parameters], float)
-        self._up_rate = np.array([one.max_scale_up_rate for one in parameters], float)
-        self._down_rate = np.array([one.max_scale_down_rate for one in parameters], float)
-        self._cooled = _Cooled(parameters)
-        self._since_s = np.full(len(parameters), np.nan)  # when panic was last due
-        self._most = np.zeros(len(parameters))
+        self._stable = self._panic = np.full(len(parameters), np.nan)
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -198,8 +305,17 @@ class KpaBatch(PerLane):
     @property
     def reach_s(self) -> float:
         """How far back it reads [s]."""
-        window_s = max(self._stable.longest_s, self._panic.longest_s)
+        window_s = max(self._stable_of.longest_s, self._panic_of.longest_s)
         return window_s + (0.0 if self._metric is None else self._metric.reach_s)
+
+    def _read(self, fleet: Fleet) -> Mask:
+        """Take the means of both windows; a value that is missing now ends the decision."""
+        scraped = fleet.scraped
+        newest = scraped.last(self._key) if self._metric is None else self._metric.read(scraped, self._role)
+        self._stable = self._stable_of.read(lambda seconds: self._mean(scraped, seconds))
+        self._panic = self._panic_of.read(lambda seconds: self._mean(scraped, seconds))
+        known: Mask = ~np.isnan(newest)
+        return known
 
     def _mean(self, scraped: Scraped, seconds: float) -> Floats:
         """Return the mean of what the metric was in the last ``seconds``, NaN where it never was known."""
@@ -208,25 +324,18 @@ class KpaBatch(PerLane):
         found = [self._metric.read(one, self._role) for one in scraped.ended_in(seconds)]
         return mean_known(np.array(found))
 
-    def step(self, fleet: Fleet) -> PoolOrders:
-        """Decide in every lane."""
-        scraped, current = fleet.scraped, fleet.desired[self._role]
-        stable = self._stable.read(lambda seconds: self._mean(scraped, seconds))
-        panic = self._panic.read(lambda seconds: self._mean(scraped, seconds))
-        known = ~(np.isnan(stable) | np.isnan(panic))
-        ready = np.maximum(1.0, np.floor(np.minimum(fleet.ready[self._role], current) + 1e-9))
-        most = np.maximum(1.0, np.ceil(self._up_rate * ready))
-        least = np.floor(ready / self._down_rate)
-        calm, urgent = round_up(stable / self._target), round_up(panic / self._target)
-        wanted, rush = (np.minimum(np.maximum(one, least), most) for one in (calm, urgent))
-        over = urgent / ready >= self._threshold
-        since_s = np.where(over, fleet.t_s, self._since_s)
-        since_s = np.where(fleet.t_s - since_s > self._stable_s, np.nan, since_s)
-        panics = ~np.isnan(since_s)
-        held = np.where(panics, np.maximum(np.maximum(self._most, wanted), rush), 0.0)
-        self._since_s = np.where(known, since_s, self._since_s)
-        self._most = np.where(known, held, self._most)
-        goal = np.where(panics, held, wanted)
-        orders = self._cooled.count(goal, current, fleet.t_s, known)
-        orders.code = np.where(known & panics, Why.PANIC, orders.code)
-        return orders
+    def _wanted(self, current: Floats) -> tuple[Floats, Mask]:
+        most = np.maximum(1.0, np.ceil(self._up_rate * current))
+        least = np.floor(current / self._down_rate)
+        calm, urgent = (
+            np.minimum(np.maximum(self._needed(value, current), least), most)
+            for value in (self._stable, self._panic)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            panics = (self._stable <= 0) | (self._panic / self._stable > self._threshold)
+        return np.where(panics, np.maximum(calm, urgent), calm), panics
+
+    def _needed(self, value: Floats, current: Floats) -> Floats:
+        """Return the instances for a value, the current ones where it is as near the target as tolerated."""
+        off = (value > self._target * self._up) | (value < self._target * self._down)
+        return np.where(off, round_up(value / self._target), current)

@@ -339,17 +339,14 @@ class PolicyLanes:
         """Return the same for some lanes."""
         return PolicyLanes(self.kind, self.value[lanes], self.period_s[lanes])
 
-    def end(self, began: Floats, sign: int, *, rounds_down: bool) -> Floats:
+    def end(self, began: Floats, sign: int) -> Floats:
         """Return the count that it allows, from where its period began, in one direction (1 or −1).
 
         Kubernetes rounds a percentage in favour of the change (up: ceil, down: truncated), in the floating
-        point of its source; with ``rounds_down`` the change itself is rounded down.
+        point of its source.
         """
         if self.kind == "Pods":
             return began + sign * self.value
-        if rounds_down:
-            change: Floats = np.floor(began * self.value / 100.0)
-            return began + sign * change
         exact: Floats = began * (1.0 + sign * (self.value / 100.0))
         end: Floats = np.ceil(exact) if sign > 0 else np.trunc(exact)
         return end
@@ -363,10 +360,9 @@ class DirectionLanes:
     select: str
     window_s: Floats
     policies: tuple[PolicyLanes, ...]
-    rounds_down: bool
 
     @staticmethod
-    def of(rules: Sequence[Rules], sign: int, *, rounds_down: bool) -> DirectionLanes:
+    def of(rules: Sequence[Rules], sign: int) -> DirectionLanes:
         """Return rules that have kinds of policies in common, one a lane."""
         policies = tuple(
             PolicyLanes(
@@ -375,7 +371,7 @@ class DirectionLanes:
             for column in zip(*(one.policies for one in rules), strict=True)
         )
         windows = numbers([one.stabilization_s for one in rules])
-        return DirectionLanes(sign, rules[0].select, windows, policies, rounds_down)
+        return DirectionLanes(sign, rules[0].select, windows, policies)
 
     def take(self, lanes: Integers) -> DirectionLanes:
         """Return the same for some lanes."""
@@ -388,10 +384,7 @@ class DirectionLanes:
             return before
         if not self.policies:
             return np.full_like(before, self.sign * np.inf)
-        ends = [
-            policy.end(start, self.sign, rounds_down=self.rounds_down)
-            for policy, start in zip(self.policies, began, strict=True)
-        ]
+        ends = [policy.end(start, self.sign) for policy, start in zip(self.policies, began, strict=True)]
         farthest = (self.select == "Max") == (self.sign > 0)
         found = ends[0]
         for end in ends[1:]:
@@ -506,17 +499,15 @@ class HpaBatch:
         One controller a lane, of one `structure`.
     role
         The pool that they scale.
-    rounds_down
-        Whether a rate policy's percentage rounds the change down (Kthena) or in its favour (Kubernetes).
     """
 
-    def __init__(self, parameters: Sequence[Hpa], role: str, *, rounds_down: bool = False) -> None:
+    def __init__(self, parameters: Sequence[Hpa], role: str) -> None:
         if len({structure(one) for one in parameters}) != 1:
             raise ValueError("controllers of one batch need one structure")
         self.role, self.sync_s = role, parameters[0].sync_s
         self.metrics = tuple(map(MetricLanes.of, zip(*(one.metrics for one in parameters), strict=True)))
-        self.up = DirectionLanes.of([one.up for one in parameters], 1, rounds_down=rounds_down)
-        self.down = DirectionLanes.of([one.down for one in parameters], -1, rounds_down=rounds_down)
+        self.up = DirectionLanes.of([one.up for one in parameters], 1)
+        self.down = DirectionLanes.of([one.down for one in parameters], -1)
         self.least = numbers([one.min_replicas for one in parameters])
         self.most = numbers([one.max_replicas for one in parameters])
         self.below = numbers([one.tolerances[0] for one in parameters])
@@ -585,7 +576,6 @@ class HpaBatch:
         fleet: Fleet,
         *,
         on: Mask | None = None,
-        rush: tuple[Mask, Floats] | None = None,
     ) -> PoolOrders:
         """Ask for counts, given what the metrics ask for.
 
@@ -597,8 +587,6 @@ class HpaBatch:
             The pools; of the readings nothing is used.
         on
             Lanes in which the controller runs in this row; absent = all.
-        rush
-            Lanes that neither wait for a window nor shrink, and by how much they may grow in a sync [%].
         """
         grid = self._in_time(fleet)
         start = fleet.desired[self.role]
@@ -608,7 +596,7 @@ class HpaBatch:
             wanted, outside = np.where(on, wanted, np.nan), outside & on
         self._find(start, fleet.t_s, on)
         able = ~np.isnan(wanted) & (runs | (self.least == 0))
-        count, code = self._row(grid, wanted, start, able, outside, fleet.t_s - self.found_s, rush)
+        count, code = self._row(grid, wanted, start, able, outside, fleet.t_s - self.found_s)
         recorded = able if grid.syncs > 1 else able & ~outside
         if recorded.all():
             self.recommended.add(wanted)
@@ -649,13 +637,12 @@ class HpaBatch:
 
     def _row(
         self, grid: SyncGrid, wanted: Floats, start: Floats, able: Mask, outside: Mask, age_s: Floats,
-        rush: tuple[Mask, Floats] | None,
     ) -> tuple[Floats, Integers]:  # fmt: skip
         """Run the syncs of a row; return the counts after it and why."""
         lowest = self._extremes(wanted, grid.reach[0], np.fmin)
         highest = self._extremes(wanted, grid.reach[1], np.fmax)
         ends = self._row_of(lowest, grid.rows[0][-1]), self._row_of(highest, grid.rows[1][-1])
-        disturbed = rush is not None or bool(outside.any())
+        disturbed = bool(outside.any())
         if not disturbed and _is_settled(start, able, *ends):
             self._let_pass(grid.syncs)
             return start, np.full(start.shape, HOLDS)
@@ -663,7 +650,7 @@ class HpaBatch:
         count, limited = start, np.zeros(start.shape, bool)
         bounded = outside.copy()
         for at in range(grid.syncs):
-            if at and rush is None and _is_settled(count, able, *ends):
+            if at and _is_settled(count, able, *ends):
                 self._let_pass(grid.syncs - at)
                 break
             low = self._row_of(lowest, grid.rows[0][at])
@@ -672,11 +659,9 @@ class HpaBatch:
                 age = age_s + at * self.sync_s
                 low = np.where(age < self.up.window_s, np.minimum(low, self.found), low)
                 high = np.where(age < self.down.window_s, np.maximum(high, self.found), high)
-            if rush is not None:
-                low, high = np.where(rush[0], wanted, low), np.where(rush[0], wanted, high)
             before = count
             asked = np.where(able, np.minimum(np.maximum(before, low), high), before)
-            allowed = self._limited(grid, at, asked, before, rush)
+            allowed = self._limited(grid, at, asked, before)
             if at == 0:
                 allowed = np.where(outside, before, allowed)
             limited = allowed != asked
@@ -704,9 +689,7 @@ class HpaBatch:
         found: Floats = extremes[0] if len(extremes) == 1 else extremes[rows, self.lanes]
         return found
 
-    def _limited(
-        self, grid: SyncGrid, at: int, asked: Floats, before: Floats, rush: tuple[Mask, Floats] | None
-    ) -> Floats:
+    def _limited(self, grid: SyncGrid, at: int, asked: Floats, before: Floats) -> Floats:
         """Hold the rate policies of the direction taken."""
         result = asked
         for direction, back in ((self.up, grid.back[0]), (self.down, grid.back[1])):
@@ -715,10 +698,6 @@ class HpaBatch:
                 continue
             end = direction.limit(before, [self._began(slots[at], before) for slots in back])
             nearest = np.minimum(asked, end) if direction.sign > 0 else np.maximum(asked, end)
-            if rush is not None:
-                most = before + np.floor(before * rush[1] / 100.0)
-                hurried = np.minimum(asked, most) if direction.sign > 0 else before
-                nearest = np.where(rush[0], hurried, nearest)
             result = np.where(moving, nearest, result)
         return result
 

@@ -1,36 +1,67 @@
 """Kthena's AutoscalingPolicy: metric targets with tolerance, rate limits, panic, and a band for the ratio.
 
-After the fields and defaults of ``AutoscalingPolicy`` (workload.volcano.sh/v1alpha1) in
-https://github.com/volcano-sh/kthena, and pkg/autoscaler/algorithm there: percentages round the change down,
-and panic lifts windows and limits without forgetting what was recommended. Roles are sized one by one and
-then moved to the nearest pair inside the band, by growing where that is enough.
+After https://github.com/volcano-sh/kthena at v1.0.0, pkg/autoscaler (algorithm, autoscaler, datastructure),
+and the defaults of its admission webhook. What differs from a HorizontalPodAutoscaler:
+
+- a role that has no metric that can be read stops the decision of all roles, and nothing of it is remembered;
+  of several metrics those that can be read decide, to shrink too;
+- no count that was found keeps a pool up: only what Kthena recommended itself counts in its windows;
+- a limit counts from the lowest (to grow) or highest (to shrink) count of its period, not from the count at
+  the start of it, and percentages round the change down;
+- panic lifts windows and limits, and shrinks nothing;
+- the ratio is repaired at each decision, after the limits: the role that falls short is raised, the other one
+  is lowered only where a bound forbids that. It looks for no pair of whole counts, so that the ratio may stay
+  outside a narrow band.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 
 from hs_analysis.controllers import hpa
-from hs_analysis.controllers.hpa import Hpa, HpaBatch, Metric, RatePolicy, Rules, numbers
-from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Mask, PoolOrders, Why, documented
+from hs_analysis.controllers.hpa import (
+    Hpa,
+    Metric,
+    MetricLanes,
+    NewestFirst,
+    RatePolicy,
+    Rules,
+    in_tolerance,
+    numbers,
+)
+from hs_analysis.controllers.lanes import (
+    Fleet,
+    Floats,
+    Integers,
+    Key,
+    Mask,
+    PoolOrders,
+    Why,
+    changes,
+    documented,
+    round_up,
+)
 
-SOURCES = "https://github.com/volcano-sh/kthena, pkg/apis/workload/v1alpha1"
+SOURCES = "https://github.com/volcano-sh/kthena/tree/v1.0.0/pkg/autoscaler"
+DEFAULTS = f"{SOURCES}/webhook/autoscalingpolicy_mutator.go"
 
-BAND_SLACK = 1e-9
-"""Slack of a ratio's bounds [ratio]: 0.1 × 30 must stay 3 in floating point."""
+INSTANT_S = 1e-6
+"""Slack of an age beside a window or a period [s]."""
 
-STABLE = Rules(0.0, (RatePolicy("Pods", 1, 15.0), RatePolicy("Percent", 100, 15.0)))
-"""Default of both directions: one instance or 100 % in 15 s, whichever is more; no stabilisation window."""
+SCALE_UP = Rules(0.0, (RatePolicy("Pods", 4, 60.0), RatePolicy("Percent", 100, 60.0)))
+SCALE_DOWN = Rules(300.0, (RatePolicy("Pods", 0, 60.0), RatePolicy("Percent", 100, 60.0)))
+"""What the webhook fills in where a direction is not given."""
 
 
 @dataclass(frozen=True)
 class Kthena:
-    """One role of a disaggregated target. Panic replaces the rate limits of scaling out while it lasts."""
+    """One role of a disaggregated target, its metrics read from Prometheus. A hold of 0 s never panics."""
 
     metrics: tuple[Metric, ...]
     min_replicas: int = field(default=1, metadata=documented("instances", SOURCES))
@@ -38,15 +69,13 @@ class Kthena:
         default=100, metadata=documented("instances", "no default: the field is required")
     )
     tolerance: float = field(default=0.10, metadata=documented("ratio", SOURCES))
-    up: Rules = field(default=STABLE, metadata=documented("", SOURCES))
-    down: Rules = field(default=STABLE, metadata=documented("", SOURCES))
-    panic_threshold: float | None = field(default=2.0, metadata=documented("ratio", SOURCES))
-    panic_percent: int = field(default=1000, metadata=documented("percent", SOURCES))
-    panic_hold_s: float = field(default=60.0, metadata=documented("s", SOURCES))
-    sync_s: float = field(
-        default=15.0,
-        metadata=documented("s", "https://github.com/volcano-sh/kthena, pkg/autoscaler/util/settings.go"),
-    )
+    up: Rules = field(default=SCALE_UP, metadata=documented("", DEFAULTS))
+    down: Rules = field(default=SCALE_DOWN, metadata=documented("", DEFAULTS))
+    panic_threshold: float | None = field(default=2.0, metadata=documented("ratio", DEFAULTS))
+    panic_percent: int = field(default=0, metadata=documented("percent", DEFAULTS))
+    panic_period_s: float = field(default=0.0, metadata=documented("s", DEFAULTS))
+    panic_hold_s: float = field(default=0.0, metadata=documented("s", DEFAULTS))
+    sync_s: float = field(default=15.0, metadata=documented("s", f"{SOURCES}/util/settings.go"))
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -82,11 +111,59 @@ def structure(parameters: Kthena) -> Hashable:
     return hpa.structure(parameters.scaler)
 
 
+@dataclass(slots=True)
+class _Limits:
+    """The rate limits of one direction (1 or −1) of all lanes, shape (lanes,) each."""
+
+    sign: int
+    select: str
+    kinds: tuple[str, ...]
+    values: tuple[Floats, ...]
+    period_s: Floats
+    window_s: Floats
+
+    @staticmethod
+    def of(rules: Sequence[Rules], sign: int) -> _Limits:
+        """Return rules that have kinds of policies in common, one a lane."""
+        columns = list(zip(*(one.policies for one in rules), strict=True))
+        return _Limits(
+            sign,
+            rules[0].select,
+            tuple(column[0].kind for column in columns),
+            tuple(numbers([policy.value for policy in column]) for column in columns),
+            numbers([max((policy.period_s for policy in one.policies), default=0.0) for one in rules]),
+            numbers([one.stabilization_s for one in rules]),
+        )
+
+    def take(self, lanes: Integers) -> _Limits:
+        """Return the same for some lanes."""
+        return replace(
+            self,
+            values=tuple(value[lanes] for value in self.values),
+            period_s=self.period_s[lanes],
+            window_s=self.window_s[lanes],
+        )
+
+    def end(self, past: Floats) -> Floats:
+        """Return the count that they allow, from the extreme count of the period."""
+        if self.select == "Disabled":
+            return past
+        ends = [
+            past + self.sign * (value if kind == "Pods" else np.floor(past * value / 100.0))
+            for kind, value in zip(self.kinds, self.values, strict=True)
+        ]
+        if not ends:
+            return np.full(past.shape, self.sign * np.inf)
+        wider = (self.select == "Max") == (self.sign > 0)
+        found: Floats = (np.maximum if wider else np.minimum).reduce(ends)
+        return np.where(self.period_s > 0, found, self.sign * np.inf)
+
+
 class KthenaBatch:
     """Roles of disaggregated targets, one a lane, before the ratio is looked at, with what they remember.
 
-    They remember windows and rate limits, and until when panic lasts [Unix s]. Memory is changed in place by
-    `step`.
+    They remember recommendations and the counts after the limits of each decision, and until when panic lasts
+    [Unix s]. Memory is changed in place by `step` and `decide`. Steps follow each other by rows of one width.
 
     Parameters
     ----------
@@ -97,44 +174,210 @@ class KthenaBatch:
     """
 
     def __init__(self, parameters: Sequence[Kthena], role: str) -> None:
-        self.role = role
-        self.hpa = HpaBatch([one.scaler for one in parameters], role, rounds_down=True)
+        if len({structure(one) for one in parameters}) != 1:
+            raise ValueError("controllers of one batch need one structure")
+        self.role, self.sync_s = role, parameters[0].sync_s
+        self.metrics = tuple(map(MetricLanes.of, zip(*(one.metrics for one in parameters), strict=True)))
+        self.up = _Limits.of([one.up for one in parameters], 1)
+        self.down = _Limits.of([one.down for one in parameters], -1)
+        self.least = numbers([one.min_replicas for one in parameters])
+        self.most = numbers([one.max_replicas for one in parameters])
+        self.tolerance = numbers([one.tolerance for one in parameters])
         self.threshold = numbers([one.panic_threshold or np.inf for one in parameters])
         self.percent = numbers([one.panic_percent for one in parameters])
+        self.panic_period_s = numbers([one.panic_period_s for one in parameters])
         self.hold_s = numbers([one.panic_hold_s for one in parameters])
         self.until_s = np.full(len(parameters), -np.inf)
+        self.last_s = np.full(len(parameters), np.nan)
+        self.clock_s = 0.0
+        self.recommended = NewestFirst(0, len(parameters), np.nan)
+        self.corrected = NewestFirst(0, len(parameters), np.nan)
+        self.times = NewestFirst(0, 1, -np.inf)
+        self._ahead_s = 0.0
+        self.settled = False
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """Readings that they need."""
-        return self.hpa.keys
+        return tuple(dict.fromkeys(key for metric in self.metrics for key in metric.keys(self.role)))
 
     @property
     def reach_s(self) -> float:
         """How far back they read [s]."""
-        return self.hpa.reach_s
+        return max(metric.reach_s for metric in self.metrics)
 
     def take(self, lanes: Integers) -> Self:
         """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
         taken = copy.copy(self)
-        taken.hpa = self.hpa.take(lanes)
-        for name in ("threshold", "percent", "hold_s", "until_s"):
+        taken.metrics = tuple(metric.take(lanes) for metric in self.metrics)
+        taken.up, taken.down = self.up.take(lanes), self.down.take(lanes)
+        for name in (
+            "least", "most", "tolerance", "threshold", "percent", "panic_period_s", "hold_s", "until_s",
+            "last_s",
+        ):  # fmt: skip
             setattr(taken, name, getattr(self, name)[lanes])
+        taken.recommended, taken.corrected = self.recommended.take(lanes), self.corrected.take(lanes)
+        taken.times = self.times.take(np.zeros(1, int))
         return taken
 
     def step(self, fleet: Fleet) -> PoolOrders:
-        """Ask for the count of every pool."""
-        desired = fleet.desired[self.role]
-        values = [metric.read(fleet.scraped, self.role) for metric in self.hpa.metrics]
-        wanted = self.hpa.recommend(values, fleet)
-        with np.errstate(invalid="ignore"):  # a pool of zero at a threshold of infinity
-            alarmed = np.clip(wanted, self.hpa.least, self.hpa.most) >= desired * self.threshold
-        self.until_s = np.where(alarmed, fleet.t_s + self.hold_s, self.until_s)
-        panics = fleet.t_s <= self.until_s
-        rush = (panics, self.percent) if panics.any() else None
-        orders = self.hpa.follow(wanted, fleet, rush=rush)
-        orders.code[panics & (orders.count > desired)] = Why.PANIC
+        """Ask for the count of every pool: the decisions of a row, evenly spread over it."""
+        start = fleet.desired[self.role]
+        shares, spacing_s = self._shares(fleet), fleet.window_s / decisions(fleet.window_s, self.sync_s)
+        count, left = start, decisions(fleet.window_s, self.sync_s)
+        why: Integers = np.full(start.shape, int(Why.HOLDS))
+        for place in range(left):
+            orders = self._decide(shares, fleet.t_s + place * spacing_s, spacing_s, count, fleet.halted)
+            why = np.where((orders.count != count) | (place == 0), orders.code, why)
+            count = orders.count
+            if self.settled:
+                self.repeat(left - place - 1, spacing_s)
+                break
+        orders.code = changes(why, start, count)
         return orders
+
+    def lacks(self, fleet: Fleet) -> Mask:
+        """Say in which lanes a metric is needed and none can be read: then no role is decided."""
+        current = fleet.desired[self.role]
+        decided = (current < self.least) | (current > self.most) | (self.least == self.most)
+        known = [~np.isnan(share) for share in self._shares(fleet)]
+        found: Mask = ~(np.logical_or.reduce(known) | decided)
+        return found
+
+    def repeat(self, decisions_left: int, spacing_s: float) -> None:
+        """Remember as many more decisions like the last one, which changed nothing."""
+        for _ in range(decisions_left):
+            self._remember(
+                self.clock_s + spacing_s, self.recommended.newest(1)[0], self.corrected.newest(1)[0]
+            )
+
+    def _shares(self, fleet: Fleet) -> list[Floats]:
+        """Return what each metric asks for in instances, not rounded; NaN where it has no finite value."""
+        values = [metric.read(fleet.scraped, self.role) for metric in self.metrics]
+        return [
+            np.where(np.isfinite(value), value, np.nan) / metric.target
+            for metric, value in zip(self.metrics, values, strict=True)
+        ]
+
+    def _decide(
+        self, shares: Sequence[Floats], t_s: Floats, spacing_s: float, current: Floats, halted: Mask | None
+    ) -> PoolOrders:
+        """Decide once in every lane, and remember it."""
+        self._in_time(t_s, spacing_s)
+        low, high = current < self.least, current > self.most
+        wanted = np.where(low, self.least, np.where(high, self.most, self._wanted(shares, current)))
+        fixed = self.least == self.most
+        runs = ~np.isnan(wanted) & ~fixed
+        if halted is not None:
+            runs, fixed = runs & ~halted, fixed & ~halted
+        asked = np.minimum(np.maximum(wanted, self.least), self.most)
+        with np.errstate(invalid="ignore"):  # a pool of zero at a threshold of infinity
+            due = runs & (asked >= current * self.threshold) & (self.hold_s > 0)
+        panics = due | (runs & (t_s < self.until_s - INSTANT_S))
+        self.until_s = np.where(due, t_s + self.hold_s, self.until_s)
+        after, limited = self._stabilised(asked, current, runs & ~panics)
+        if panics.any():
+            after = np.where(panics, self._panicking(asked, current), after)
+        corrected = np.minimum(np.maximum(after, self.least), self.most)
+        self.settled = bool((~runs | (asked == current)).all() and (~fixed | (current == self.least)).all())
+        self._remember(self.clock_s, np.where(runs, asked, np.nan), np.where(runs, corrected, np.nan))
+        count = np.where(runs, corrected, np.where(fixed, self.least, current))
+        code = np.full(count.shape, int(Why.HOLDS))
+        code[runs & (asked != wanted)] = Why.BOUND
+        code[limited] = Why.STEP_LIMIT
+        code[panics & (count > current)] = Why.PANIC
+        code[~runs & ~fixed] = Why.MISSING
+        return PoolOrders(count, code, np.where(runs, wanted, np.nan))
+
+    def _wanted(self, shares: Sequence[Floats], current: Floats) -> Floats:
+        """Return the largest count of the metrics that can be read; NaN without any."""
+        found = []
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for share in shares:
+                near = in_tolerance(share / current, self.tolerance, self.tolerance)
+                found.append(np.where(near, current, round_up(share)))
+        largest: Floats = np.fmax.reduce(found)
+        return largest
+
+    def _stabilised(self, asked: Floats, current: Floats, runs: Mask) -> tuple[Floats, Mask]:
+        """Return the counts after windows and limits, outside of panic, and where a limit holds."""
+        found, limited = asked, np.zeros(asked.shape, bool)
+        grows, shrinks = runs & (asked > current), runs & (asked < current)
+        if grows.any():
+            least = np.fmin(asked, self._recommended(self.up.window_s, np.fmin))
+            allowed = self.up.end(np.fmin(current, self._past(self.up.period_s, np.fmin)))
+            found = np.where(grows, np.maximum(current, np.minimum(least, allowed)), found)
+            limited |= grows & (allowed < least)
+        if shrinks.any():
+            most = np.fmax(asked, self._recommended(self.down.window_s, np.fmax))
+            allowed = self.down.end(np.fmax(current, self._past(self.down.period_s, np.fmax)))
+            found = np.where(shrinks, np.minimum(current, np.maximum(most, allowed)), found)
+            limited |= shrinks & (allowed > most)
+        return found, limited
+
+    def _panicking(self, asked: Floats, current: Floats) -> Floats:
+        """Return the counts in panic: growth in percent of the lowest count of its period, and no removal."""
+        past = np.fmin(current, self._past(self.panic_period_s, np.fmin))
+        allowed = past + np.floor(past * self.percent / 100.0)
+        limited = np.where((self.panic_period_s > 0) & (past > 0), np.minimum(asked, allowed), asked)
+        return np.maximum(limited, current)
+
+    def _recommended(self, window_s: Floats, which: np.ufunc) -> Floats:
+        """Return the extreme of what was recommended within a window; NaN without."""
+        longest = float(window_s.max(initial=0.0))
+        if not longest:
+            return np.full(window_s.shape, np.nan)
+        ages = self.clock_s - self.times.newest(self.times.depth)
+        inside = ages < window_s - INSTANT_S
+        found: Floats = which.reduce(
+            np.where(inside, self.recommended.newest(self.recommended.depth), np.nan)
+        )
+        return found
+
+    def _past(self, period_s: Floats, which: np.ufunc) -> Floats:
+        """Return the extreme of the counts that held in a period, NaN without.
+
+        A count holds until the next decision that has one. The last one is looked at for two periods, and a
+        count that held for longer than that is left out.
+        """
+        counts = self.corrected.newest(self.corrected.depth)
+        ages = np.broadcast_to(self.clock_s - self.times.newest(self.times.depth), counts.shape)
+        known = ~np.isnan(counts)
+        newer = np.maximum.accumulate(np.where(known, ages, -np.inf), axis=0)
+        ended = np.vstack([np.full((1, counts.shape[1]), -np.inf), newer[:-1]])
+        last = np.isneginf(ended)
+        held_s = ages - np.where(last, 0.0, ended)
+        inside = (last | (ended < period_s - INSTANT_S)) & (held_s < 2 * period_s - INSTANT_S)
+        found: Floats = which.reduce(np.where(inside, counts, np.nan))
+        return found
+
+    def _in_time(self, t_s: Floats, spacing_s: float) -> None:
+        """Let the clock run to a decision; make room for what is remembered at the first one."""
+        if np.isnan(self.last_s).all():
+            periods = (self.up.period_s, self.down.period_s, self.panic_period_s)
+            windows = (self.up.window_s, self.down.window_s)
+            reach_s = max(3 * max(map(np.max, periods)), *map(np.max, windows))
+            depth = math.ceil(reach_s / spacing_s) + 2
+            lanes = t_s.size
+            self.recommended, self.corrected = (NewestFirst(depth, lanes, np.nan) for _ in range(2))
+            self.times = NewestFirst(depth, 1, -np.inf)
+        else:
+            self.clock_s += float(t_s[0] - self.last_s[0]) - self._ahead_s
+        self._ahead_s = 0.0
+        self.last_s = t_s
+
+    def _remember(self, clock_s: float, asked: Floats, corrected: Floats) -> None:
+        """Remember a decision at a time of the clock."""
+        self._ahead_s += clock_s - self.clock_s
+        self.clock_s = clock_s
+        self.recommended.add(asked)
+        self.corrected.add(corrected)
+        self.times.add(np.full(1, clock_s))
+
+
+def decisions(window_s: float, sync_s: float) -> int:
+    """Return how many decisions lie in a row."""
+    return max(1, round(window_s / sync_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +399,7 @@ class RatioBand:
             numbers([one.high for one in constraints]),
             numbers([one.prefill[0] for one in constraints]),
             numbers([one.prefill[1] for one in constraints]),
-            numbers([max(1, one.decode[0]) for one in constraints]),
+            numbers([one.decode[0] for one in constraints]),
             numbers([one.decode[1] for one in constraints]),
         )
 
@@ -167,48 +410,37 @@ class RatioBand:
             self.decode_least[lanes], self.decode_most[lanes],
         )  # fmt: skip
 
-    def prefill_range(self, decode: Floats) -> tuple[Floats, Floats]:
-        """Return the least and the most prefill instances in the band; none where least > most."""
-        least = np.maximum(self.prefill_least, np.ceil(self.low * decode - BAND_SLACK))
-        most = np.minimum(self.prefill_most, np.floor(self.high * decode + BAND_SLACK))
-        return least, most
+    def of_prefill(self, counts: Floats) -> Floats:
+        """Return prefill counts within their bounds."""
+        return np.minimum(np.maximum(counts, self.prefill_least), self.prefill_most)
+
+    def of_decode(self, counts: Floats) -> Floats:
+        """Return decode counts within their bounds."""
+        return np.minimum(np.maximum(counts, self.decode_least), self.decode_most)
 
 
 def within_ratio(counts: Mapping[str, Floats], band: RatioBand) -> dict[str, Floats]:
-    """Return the nearest counts whose prefill ÷ decode lies in the band; unchanged where none does.
+    """Return counts after Kthena's repair of prefill ÷ decode.
 
-    Decode grows first until the prefill count fits under the upper end, then prefill takes the nearest count
-    in the band; fewer decode instances are tried only where no larger count has a whole number in it.
+    Counts go to their bounds first; two of 0 stay, one of 0 becomes 1. Then the role that falls short is
+    raised to the end of the band. Where its bound forbids that it takes the bound, and the other role is
+    lowered to the end of the band. The ends are compared and rounded in floating point, as Kthena does.
     """
-    prefill, decode = counts["prefill"].astype(float), counts["decode"].astype(float)
+    prefill = band.of_prefill(counts["prefill"].astype(float))
+    decode = band.of_decode(counts["decode"].astype(float))
+    serves = (prefill > 0) | (decode > 0)
+    prefill = np.where(serves & (prefill == 0), band.of_prefill(np.ones_like(prefill)), prefill)
+    decode = np.where(serves & (decode == 0), band.of_decode(np.ones_like(decode)), decode)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(decode > 0, prefill / decode, np.nan)
-    inside = (ratio >= band.low - BAND_SLACK) & (ratio <= band.high + BAND_SLACK)
-    open_lanes = np.flatnonzero(~inside)
-    if open_lanes.size:
-        found = _moved(prefill[open_lanes], decode[open_lanes], band.take(open_lanes))
-        prefill[open_lanes], decode[open_lanes] = found
-    return {**counts, "prefill": prefill, "decode": decode}
-
-
-def _moved(prefill: Floats, decode: Floats, band: RatioBand) -> tuple[Floats, Floats]:
-    """Return the nearest pair in the band of lanes that are outside of it."""
-    first = np.minimum(
-        np.maximum(np.maximum(decode, np.ceil(prefill / band.high - BAND_SLACK)), band.decode_least),
-        band.decode_most,
-    )
-    after_prefill, after_decode = prefill.copy(), decode.copy()
-    left: Mask = np.ones(prefill.shape, bool)
-    for start, sign in ((first, 1.0), (first - 1.0, -1.0)):
-        candidate = start
-        while True:
-            tried = left & (candidate >= band.decode_least) & (candidate <= band.decode_most)
-            if not tried.any():
-                break
-            least, most = band.prefill_range(candidate)
-            fits = tried & (least <= most)
-            after_prefill = np.where(fits, np.minimum(np.maximum(prefill, least), most), after_prefill)
-            after_decode = np.where(fits, candidate, after_decode)
-            left &= ~fits
-            candidate = candidate + sign
-    return after_prefill, after_decode
+        ratio = prefill / decode
+        short_prefill, short_decode = serves & (ratio < band.low), serves & (ratio > band.high)
+        more_prefill, more_decode = np.ceil(band.low * decode), np.ceil(prefill / band.high)
+        fewer_decode = np.floor(band.prefill_most / band.low)
+        fewer_prefill = np.floor(band.high * band.decode_most)
+    blocked = short_prefill & (more_prefill > band.prefill_most)
+    after_prefill = np.where(short_prefill, more_prefill, prefill)
+    after_decode = np.where(blocked, fewer_decode, decode)
+    blocked = short_decode & (more_decode > band.decode_most)
+    after_decode = np.where(short_decode, more_decode, after_decode)
+    after_prefill = np.where(blocked, fewer_prefill, after_prefill)
+    return {**counts, "prefill": band.of_prefill(after_prefill), "decode": band.of_decode(after_decode)}

@@ -90,6 +90,14 @@ def in_words(code: int, wanted: float, after: float) -> str:
     )
 
 
+def changes(code: Integers, start: Floats, count: Floats) -> Integers:
+    """Return codes with a hold named by what became of the count over several decisions."""
+    held = code == Why.HOLDS
+    named = np.where(held & (count > start), Why.GROWS, code)
+    found: Integers = np.where(held & (count < start), Why.SHRINKS, named)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Scraped:
     """What was scraped: per reading the last values of each lane, shape (rows, lanes), oldest first.
@@ -169,6 +177,8 @@ class Fleet:
         Readings; nothing later than ``t_s``.
     reporting
         Instances that were ready in each row that was scraped, per role, as rows of ``scraped``.
+    halted
+        Lanes in which a controller that decides for all pools at once decides for none; None without any.
     """
 
     t_s: Floats
@@ -177,6 +187,7 @@ class Fleet:
     ready: Mapping[str, Floats]
     scraped: Scraped
     reporting: Mapping[str, Floats] = field(default_factory=dict)
+    halted: Mask | None = None
 
     @property
     def lanes(self) -> int:

@@ -11,18 +11,20 @@ import numpy as np
 
 from hs_analysis.controllers import aibrix, dynamo, heteroscale, hpa, keda, kthena
 from hs_analysis.controllers.heteroscale import HeteroScale, HeteroScaleBatch
-from hs_analysis.controllers.kthena import RatioBand, RatioConstraint, within_ratio
+from hs_analysis.controllers.kthena import KthenaBatch, RatioBand, RatioConstraint, within_ratio
 from hs_analysis.controllers.lanes import (
     Batch,
     Fleet,
     Floats,
     Integers,
     Key,
+    Mask,
     Orders,
     PerLane,
     PoolOrders,
     Scraped,
     Why,
+    changes,
     key_of,
 )
 from hs_analysis.schema.settings import ControllerName, Settings
@@ -223,11 +225,11 @@ CONTROLLERS: tuple[Controller, ...] = (
     ),
     Controller(
         "aibrix_apa", "AIBrix APA", aibrix.Apa, aibrix.ApaBatch, aibrix.structure,
-        "pool total per ready pod against its target", aibrix.DOC, _size_apa,
+        "pool total per pod over 180 s, where what is missing counts as zero", aibrix.SOURCES, _size_apa,
     ),
     Controller(
         "aibrix_kpa", "AIBrix KPA", aibrix.Kpa, aibrix.KpaBatch, aibrix.structure,
-        "pool total over a stable and a panic window", aibrix.DOC, _size_kpa,
+        "pool total over a stable and a panic window", aibrix.SOURCES, _size_kpa,
     ),
     Controller(
         "dynamo_load", "Dynamo planner, load-based thresholds", dynamo.DynamoLoad, dynamo.DynamoLoadBatch,
@@ -279,7 +281,7 @@ class _Stack(PerLane):
 
     def step(self, fleet: Fleet) -> dict[str, PoolOrders]:
         """Decide in every lane, per role."""
-        found = self.batch.step(self._beside(fleet))
+        found = self.batch.step(self.beside(fleet))
         parts = {}
         for number, role in enumerate(self.roles):
             own = slice(number * self.lanes, (number + 1) * self.lanes)
@@ -295,7 +297,7 @@ class _Stack(PerLane):
         )
         return taken
 
-    def _beside(self, fleet: Fleet) -> Fleet:
+    def beside(self, fleet: Fleet) -> Fleet:
         """Return what is seen with the pools of all roles side by side."""
         seen = fleet.scraped
 
@@ -311,6 +313,7 @@ class _Stack(PerLane):
             {self.role: joined([fleet.desired[role] for role in self.roles])},
             {self.role: joined([fleet.ready[role] for role in self.roles])},
             Scraped(seen.window_s, values),
+            halted=None if fleet.halted is None else np.tile(fleet.halted, len(self.roles)),
         )
 
 
@@ -346,6 +349,11 @@ class AutoscalerBatch(PerLane):
         self._seen = np.full(len(controls), not self.keys)  # what reads nothing waits for nothing
 
     @property
+    def _joint(self) -> dict[_Stack, KthenaBatch]:
+        """Those that one object decides for."""
+        return {stack: stack.batch for stack in self._stacks if isinstance(stack.batch, KthenaBatch)}
+
+    @property
     def keys(self) -> tuple[Key, ...]:
         """Readings that they need."""
         return tuple(dict.fromkeys(key for stack in self._stacks for key in stack.keys))
@@ -357,20 +365,71 @@ class AutoscalerBatch(PerLane):
 
     def step(self, fleet: Fleet) -> Orders:
         """Decide in every lane."""
-        found = {role: orders for stack in self._stacks for role, orders in stack.step(fleet).items()}
+        found = {
+            role: orders
+            for stack in self._stacks
+            if stack not in self._joint
+            for role, orders in stack.step(fleet).items()
+        }
+        found |= self._of_one_object(fleet)
+        if not self._joint:
+            self._keep_ratio(found, np.zeros(fleet.lanes, bool))
         orders = Orders(
             {role: one.count for role, one in found.items()},
             {role: one.code for role, one in found.items()},
             {role: one.wanted for role, one in found.items()},
         )
-        if self._bands is not None and {"prefill", "decode"} <= set(found):
-            bound = within_ratio(orders.counts, self._bands)
-            for role in ("prefill", "decode"):
-                moved = bound[role] != orders.counts[role]
-                orders.code[role] = np.where(moved, Why.RATIO, orders.code[role])
-            orders.counts.update(bound)
         self._wait_for_a_row(fleet, orders)
         return orders
+
+    def _of_one_object(self, fleet: Fleet) -> dict[str, PoolOrders]:
+        """Decide for the roles of Kthena's object: at each decision all of them, and then the ratio.
+
+        Where a role needs a metric that can't be read, none is decided.
+        """
+        stacks = self._joint
+        if not stacks:
+            return {}
+        left = kthena.decisions(fleet.window_s, next(iter(stacks.values())).sync_s)
+        spacing_s = fleet.window_s / left
+        halted = np.zeros(fleet.lanes, bool)
+        for stack, batch in stacks.items():
+            halted |= batch.lacks(stack.beside(fleet)).reshape(len(stack.roles), -1).any(axis=0)
+        counts: dict[str, Floats] = dict(fleet.desired)
+        why: dict[str, Integers] = {}
+        for place in range(left):
+            seen = replace(
+                fleet,
+                t_s=fleet.t_s + place * spacing_s,
+                window_s=spacing_s,
+                desired=dict(counts),
+                halted=halted,
+            )
+            found = {role: orders for stack in stacks for role, orders in stack.step(seen).items()}
+            self._keep_ratio(found, halted)
+            changed = {role: orders.count != counts[role] for role, orders in found.items()}
+            for role, orders in found.items():
+                why[role] = np.where(changed[role], orders.code, why.get(role, orders.code))
+                counts[role] = orders.count
+            if not any(one.any() for one in changed.values()) and all(
+                batch.settled for batch in stacks.values()
+            ):
+                for batch in stacks.values():
+                    batch.repeat(left - place - 1, spacing_s)
+                break
+        for role, orders in found.items():
+            orders.code = changes(why[role], fleet.desired[role], orders.count)
+        return found
+
+    def _keep_ratio(self, found: Mapping[str, PoolOrders], halted: Mask) -> None:
+        """Move the counts of prefill and decode to where their ratio is kept."""
+        if self._bands is None or not {"prefill", "decode"} <= set(found):
+            return
+        bound = within_ratio({role: orders.count for role, orders in found.items()}, self._bands)
+        for role in ("prefill", "decode"):
+            moved = (bound[role] != found[role].count) & ~halted
+            found[role].code = np.where(moved, Why.RATIO, found[role].code)
+            found[role].count = np.where(moved, bound[role], found[role].count)
 
     def _wait_for_a_row(self, fleet: Fleet, orders: Orders) -> None:
         """Keep the counts of lanes where no reading ever brought a value."""

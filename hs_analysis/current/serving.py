@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hs_analysis.controllers.aibrix import Kpa
 from hs_analysis.controllers.hpa import Metric, Operand, RatePolicy, Rules
-from hs_analysis.controllers.kthena import Kthena, RatioConstraint
+from hs_analysis.controllers.kthena import SCALE_DOWN, SCALE_UP, Kthena, RatioConstraint
 from hs_analysis.current.kubernetes import Reader, metric_read, quantity, read_scaled_object
 from hs_analysis.current.model import Known, MetricRead, name_in
 from hs_analysis.current.queries import Query
@@ -55,6 +56,13 @@ def _rate(given: Mapping[str, str], name: str, where: str) -> float:
     return found
 
 
+def _tolerance(given: Mapping[str, str], name: str, where: str) -> float:
+    found = quantity(given.get(name, "0.1"))
+    if found is None or found < 0.0:
+        raise InputError(f"{name}: expected a number of at least 0, found {given[name]!r}", where=where)
+    return found
+
+
 def _metric(
     query: str, target: object, role: str, reader: Reader
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
@@ -89,17 +97,21 @@ def read_kthena(
     spec = body.get("spec") or {}
     target = spec.get("disaggregatedTarget") or {}
     behavior = spec.get("behavior") or {}
-    up, down = behavior.get("scaleUp") or {}, behavior.get("scaleDown") or {}
-    rules = _limits(up.get("stablePolicy") or {}, where), _limits(down, where)
-    panic = _panic(up.get("panicPolicy") or {}, where)
-    tolerance = _count(spec, "tolerancePercent", 10, where) / 100.0
+    up = behavior.get("scaleUp") or {}
+    common = replace(
+        _panic(up.get("panicPolicy") or {}, where),
+        tolerance=_count(spec, "tolerancePercent", 10, where) / 100.0,
+        up=_limits(up.get("stablePolicy"), SCALE_UP, where),
+        down=_limits(behavior.get("scaleDown"), SCALE_DOWN, where),
+    )
     found: list[Read] = []
     bounds: dict[str, tuple[int, int]] = {}
     for role, part in (target.get("roles") or {}).items():
         if role not in known.pools:
             found.append((role, None, (), (f"the service has no {role} pool",)))
             continue
-        bounds[role] = _count(part, "minReplicas", None, where), _count(part, "maxReplicas", None, where)
+        least, most = _count(part, "minReplicas", None, where), _count(part, "maxReplicas", None, where)
+        bounds[role] = least, most
         sources = part.get("metricSources") or {}
         reads: list[MetricRead] = []
         notes: list[str] = []
@@ -109,9 +121,7 @@ def read_kthena(
             reads += [read] if read else []
             notes += said
         metrics = tuple(_for_replay(read, role) for read in reads)
-        threshold, percent, hold_s = panic
-        least, most = bounds[role]
-        parameters = Kthena(metrics, least, most, tolerance, *rules, threshold, percent, hold_s)
+        parameters = replace(common, metrics=metrics, min_replicas=least, max_replicas=most)
         found.append((role, parameters if metrics else None, tuple(reads), tuple(notes)))
     given = target.get("ratioConstraint")
     if not given or set(bounds) != {"prefill", "decode"}:
@@ -120,28 +130,34 @@ def read_kthena(
     return found, RatioConstraint(low, high, bounds["prefill"], bounds["decode"])
 
 
-def _limits(body: Mapping[str, Any], where: str) -> Rules:
-    """Return one direction with the CRD's defaults for what is not said; 0 of both is off."""
+def _limits(body: Mapping[str, Any] | None, default: Rules, where: str) -> Rules:
+    """Return one direction: the webhook's where it is not given, else with the defaults of the CRD.
+
+    Without a window it has the webhook's. A limit of 0 counts: with And it stops the direction; 0 of both is
+    off.
+    """
+    if body is None:
+        return default
     period_s = _seconds(body.get("period"), 15.0, where)
-    given = {
-        "Percent": _count(body, "percent", 100, where),
-        "Pods": _count(body, "instances", 1, where),
-    }
-    policies = tuple(RatePolicy(kind, value, period_s) for kind, value in given.items() if value)  # type: ignore[arg-type]
-    select = "Min" if body.get("selectPolicy") == "And" else "Max"
-    window_s = _seconds(body.get("stabilizationWindow"), 0.0, where)
-    if not policies:
-        return Rules(window_s, (RatePolicy("Pods", 1, period_s),), "Disabled")
-    return Rules(window_s, policies, select)  # type: ignore[arg-type]
+    percent, instances = _count(body, "percent", 100, where), _count(body, "instances", 1, where)
+    policies = RatePolicy("Percent", percent, period_s), RatePolicy("Pods", instances, period_s)
+    window_s = _seconds(body.get("stabilizationWindow"), default.stabilization_s, where)
+    if not percent and not instances:
+        return Rules(window_s, policies, "Disabled")
+    return Rules(window_s, policies, "Min" if body.get("selectPolicy") == "And" else "Max")
 
 
-def _panic(body: Mapping[str, Any], where: str) -> tuple[float | None, int, float]:
-    """Return threshold, percent and hold [s] of panic; a hold of 0 s never panics."""
-    hold_s = _seconds(body.get("panicModeHold"), 60.0, where)
-    if not hold_s:
-        return None, 0, 0.0
-    threshold = _count(body, "panicThresholdPercent", 200, where) / 100.0
-    return threshold, _count(body, "percent", 1000, where), hold_s
+def _panic(body: Mapping[str, Any], where: str) -> Kthena:
+    """Return a role that panics as given, with the defaults of the CRD; not given is no panic."""
+    if not body:
+        return Kthena(())
+    return Kthena(
+        (),
+        panic_threshold=_count(body, "panicThresholdPercent", 200, where) / 100.0,
+        panic_percent=_count(body, "percent", 1000, where),
+        panic_period_s=_seconds(body.get("period"), 0.0, where),
+        panic_hold_s=_seconds(body.get("panicModeHold"), 60.0, where),
+    )
 
 
 def read_pod_autoscaler(body: Mapping[str, Any], role: str, reader: Reader, where: str) -> Read:
@@ -179,6 +195,8 @@ def read_pod_autoscaler(body: Mapping[str, Any], role: str, reader: Reader, wher
         panic_threshold=_rate(given, "panic-threshold", where),
         max_scale_up_rate=_rate(given, "max-scale-up-rate", where),
         max_scale_down_rate=_rate(given, "max-scale-down-rate", where),
+        up_tolerance=_tolerance(given, "scale-up-tolerance", where),
+        down_tolerance=_tolerance(given, "scale-down-tolerance", where),
         up_cooldown_s=_seconds(given.get("scale-up-cooldown-window"), 0.0, where),
         down_cooldown_s=_seconds(given.get("scale-down-cooldown-window"), 300.0, where),
         min_replicas=_count(spec, "minReplicas", 1, where),

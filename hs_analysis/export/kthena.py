@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.hpa import Metric, RatePolicy, Rules
-from hs_analysis.controllers.kthena import BAND_SLACK, Kthena, RatioConstraint
+from hs_analysis.controllers.kthena import Kthena, RatioConstraint
 from hs_analysis.export import kubernetes, model, queries, rules, shape, translated
 from hs_analysis.export.kubernetes import PoolSizing
 from hs_analysis.export.model import Export, ExportOptions, Loss
@@ -33,6 +33,9 @@ MAX_REPLICAS = 1_000_000
 
 PANIC_OFF = {"percent": 0, "period": "0s", "panicThresholdPercent": 200, "panicModeHold": "0s"}
 """A hold of 0 s never panics: no policy asks for it, and left out it would be the CRD's 60 s."""
+
+BAND_SLACK = 1e-9
+"""Slack of a ratio's bounds [ratio]: 0.1 × 30 must stay 3 in floating point."""
 
 _ONE_BEHAVIOR = "one behavior and one tolerance for both roles: {chosen}"
 _MISSING = "without the metric of one role Kthena decides for none of them: both counts hold"
@@ -84,7 +87,7 @@ def parameters(policy: Policy, pools: Sequence[PoolSizing], band: tuple[float, f
         metric = pool.hpa.metrics[0]
         asked = Metric(metric.signal, pool.threshold, "AverageValue", metric.averaging_s, metric.others)
         least, most = _bounds(policy, pool.role, pools)
-        roles[pool.role] = Kthena((asked,), least, most, tolerance, up, down, None, 0, 0.0)
+        roles[pool.role] = Kthena((asked,), least, most, tolerance, up, down, None, 0, 0.0, 0.0)
     together = RatioConstraint(*band, *_pair_bounds(policy, pools)) if band else None
     return Autoscaler(CONTROLLER, roles, together)
 

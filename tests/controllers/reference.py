@@ -71,26 +71,13 @@ class HpaMemory:
     changes: tuple[tuple[float, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How Kthena differs: percentages round down, and panic lifts windows and limits [% a sync]."""
-
-    rounds_down: bool = False
-    rush_percent: int | None = None
-
-
-KUBERNETES = Manner()
-
-
 def decide_hpa(parameters: Hpa, view: PoolView, memory: HpaMemory | None) -> Reply:
     """Ask for the count of one HorizontalPodAutoscaler."""
     values = [value_of(metric, view) for metric in parameters.metrics]
     return decide_on(parameters, recommendation(parameters, values, view), view, memory)
 
 
-def decide_on(
-    parameters: Hpa, wanted: int | None, view: PoolView, memory: HpaMemory | None, manner: Manner = KUBERNETES
-) -> Reply:
+def decide_on(parameters: Hpa, wanted: int | None, view: PoolView, memory: HpaMemory | None) -> Reply:
     """Ask for a count, given the recommendation of the row. The controller syncs several times within it."""
     memory = memory or HpaMemory(((view.t_s, view.desired),))
     count, least, most = view.desired, parameters.min_replicas, parameters.max_replicas
@@ -103,10 +90,7 @@ def decide_on(
             count = most if before > most else least
         elif wanted is not None:
             count = _stabilised(parameters, wanted, before, t_s, memory)
-            if manner.rush_percent is not None:
-                count = max(before, min(wanted, before + before * manner.rush_percent // 100))
-            else:
-                count = _limited(parameters, count, before, t_s, memory, manner)
+            count = _limited(parameters, count, before, t_s, memory)
             count = min(max(count, least), most)
             memory = replace(memory, recommended=(*memory.recommended, (t_s, wanted)))
         if count != before:
@@ -177,9 +161,7 @@ def _stabilised(parameters: Hpa, wanted: int, current: int, t_s: float, memory: 
     return min(max(current, min([wanted, *up])), max([wanted, *down]))
 
 
-def _limited(
-    parameters: Hpa, wanted: int, current: int, t_s: float, memory: HpaMemory, manner: Manner
-) -> int:
+def _limited(parameters: Hpa, wanted: int, current: int, t_s: float, memory: HpaMemory) -> int:
     """Hold the rate policies of the direction taken."""
     if wanted == current:
         return current
@@ -187,23 +169,19 @@ def _limited(
     rules = parameters.up if up else parameters.down
     if rules.select == "Disabled":
         return current
-    ends = [_end_of(policy, current, t_s, memory, manner, up=up) for policy in rules.policies]
+    ends = [_end_of(policy, current, t_s, memory, up=up) for policy in rules.policies]
     widest = rules.select == "Max"
     if up:
         return max(current, min(wanted, max(ends) if widest else min(ends))) if ends else wanted
     return min(current, max(wanted, min(ends) if widest else max(ends))) if ends else wanted
 
 
-def _end_of(
-    policy: RatePolicy, current: int, t_s: float, memory: HpaMemory, manner: Manner, *, up: bool
-) -> int:
+def _end_of(policy: RatePolicy, current: int, t_s: float, memory: HpaMemory, *, up: bool) -> int:
     """Return the count a policy allows, counted from where its period began."""
     began = current - sum(change for t, change in memory.changes if t_s - t < policy.period_s)
     sign = 1 if up else -1
     if policy.kind == "Pods":
         return began + sign * policy.value
-    if manner.rounds_down:
-        return began + sign * (began * policy.value // 100)
     exact = began * (1 + sign * (policy.value / 100))
     return math.ceil(exact) if up else math.trunc(exact)
 
@@ -276,41 +254,115 @@ def _fallback_value(parameters: Keda, metric: Metric, view: PoolView) -> float |
 
 @dataclass(frozen=True, slots=True)
 class KthenaMemory:
-    """Windows and rate limits, and until when panic lasts [Unix s]."""
+    """Recommendations and counts after limits, (time [Unix s], instances), and the end of panic [Unix s]."""
 
-    limits: HpaMemory | None = None
+    recommended: tuple[tuple[float, int], ...] = ()
+    corrected: tuple[tuple[float, int], ...] = ()
     panic_until_s: float = -math.inf
 
 
 def decide_kthena(parameters: Kthena, view: PoolView, memory: KthenaMemory | None) -> Reply:
-    """Ask for the count of one role, before the ratio is looked at."""
-    memory = memory or KthenaMemory()
-    scaler = parameters.scaler
-    values = [value_of(metric, view) for metric in parameters.metrics]
-    wanted = recommendation(scaler, values, view)
-    until = memory.panic_until_s
-    if wanted is not None and parameters.panic_threshold:
-        bounded = min(max(wanted, parameters.min_replicas), parameters.max_replicas)
-        if bounded >= view.desired * parameters.panic_threshold:
-            until = view.t_s + parameters.panic_hold_s
-    manner = Manner(True, parameters.panic_percent if view.t_s <= until else None)
-    answer = decide_on(scaler, wanted, view, memory.limits, manner)
-    return Reply(answer.count, KthenaMemory(answer.memory, until))
+    """Ask for the count of one role, before the ratio is looked at: the decisions of a row."""
+    reply = Reply(view.desired, memory or KthenaMemory())
+    syncs = max(1, round(view.window_s / parameters.sync_s))
+    for sync in range(syncs):
+        t_s = view.t_s + sync * view.window_s / syncs
+        reply = decide_kthena_once(parameters, replace(view, desired=reply.count, t_s=t_s), reply.memory)
+    return reply
+
+
+def decide_kthena_once(parameters: Kthena, view: PoolView, memory: KthenaMemory) -> Reply:
+    """Ask for a count once; without a metric nothing is decided or remembered."""
+    t_s, current, least, most = view.t_s, view.desired, parameters.min_replicas, parameters.max_replicas
+    if least == most:
+        return Reply(least, memory)
+    wanted = least if current < least else most if current > most else _kthena_wanted(parameters, view)
+    if wanted is None:
+        return Reply(current, memory)
+    wanted = min(max(wanted, least), most)
+    panics, until = t_s < memory.panic_until_s, memory.panic_until_s
+    threshold, hold_s = parameters.panic_threshold, parameters.panic_hold_s
+    if threshold and hold_s and wanted >= current * threshold:
+        panics, until = True, t_s + hold_s
+    if panics:
+        past = min(held_in(memory.corrected, t_s, parameters.panic_period_s, current))
+        limit = (
+            past + past * parameters.panic_percent // 100 if parameters.panic_period_s and past else wanted
+        )
+        count = max(current, min(wanted, limit))
+    else:
+        count = _kthena_limited(parameters, wanted, current, t_s, memory)
+    count = min(max(count, least), most)
+    return Reply(
+        count,
+        KthenaMemory((*memory.recommended, (t_s, wanted)), (*memory.corrected, (t_s, count)), until),
+    )
+
+
+def _kthena_wanted(parameters: Kthena, view: PoolView) -> int | None:
+    found = []
+    for metric in parameters.metrics:
+        value = value_of(metric, view)
+        if value is None or not math.isfinite(value):
+            continue
+        share = value / metric.target
+        near = view.desired > 0 and _near(share / view.desired, (parameters.tolerance,) * 2)
+        found.append(view.desired if near else round_up(share))
+    return max(found) if found else None
+
+
+def held_in(corrected: Sequence[tuple[float, int]], t_s: float, period_s: float, current: int) -> list[int]:
+    """Return the counts that held within a period before now, the current one among them."""
+    found = [current]
+    for place, (begin_s, count) in enumerate(corrected):
+        end_s = corrected[place + 1][0] if place + 1 < len(corrected) else None
+        if end_s is None:
+            inside = t_s - begin_s < 2 * period_s
+        else:
+            inside = t_s - end_s < period_s and end_s - begin_s < 2 * period_s
+        found += [count] if inside else []
+    return found
+
+
+def _kthena_limited(parameters: Kthena, wanted: int, current: int, t_s: float, memory: KthenaMemory) -> int:
+    if wanted == current:
+        return current
+    up = wanted > current
+    rules, best = (parameters.up, min) if up else (parameters.down, max)
+    seen = [count for t, count in memory.recommended if t_s - t < rules.stabilization_s]
+    count = best([wanted, *seen])
+    period_s = max((policy.period_s for policy in rules.policies), default=0.0)
+    if rules.select == "Disabled":
+        return current
+    if rules.policies and period_s:
+        past = best(held_in(memory.corrected, t_s, period_s, current))
+        changes = [
+            policy.value if policy.kind == "Pods" else past * policy.value // 100 for policy in rules.policies
+        ]
+        change = max(changes) if rules.select == "Max" else min(changes)
+        count = min(count, past + change) if up else max(count, past - change)
+    return max(current, count) if up else min(current, count)
 
 
 def within_ratio(counts: Mapping[str, int], constraint: RatioConstraint) -> dict[str, int]:
-    """Return the nearest counts whose prefill ÷ decode lies in the band; unchanged when none does."""
-    prefill, decode = counts["prefill"], counts["decode"]
-    if decode > 0 and constraint.low - 1e-9 <= prefill / decode <= constraint.high + 1e-9:
-        return dict(counts)
-    least, most = max(1, constraint.decode[0]), constraint.decode[1]
-    start = min(max(decode, math.ceil(prefill / constraint.high - 1e-9), least), most)
-    for candidate in (*range(start, most + 1), *range(start - 1, least - 1, -1)):
-        low = max(constraint.prefill[0], math.ceil(constraint.low * candidate - 1e-9))
-        high = min(constraint.prefill[1], math.floor(constraint.high * candidate + 1e-9))
-        if low <= high:
-            return {**counts, "prefill": min(max(prefill, low), high), "decode": candidate}
-    return dict(counts)
+    """Return counts after Kthena's repair of the ratio."""
+    (p_least, p_most), (d_least, d_most) = constraint.prefill, constraint.decode
+    prefill = min(max(counts["prefill"], p_least), p_most)
+    decode = min(max(counts["decode"], d_least), d_most)
+    if prefill or decode:
+        prefill = prefill or min(max(1, p_least), p_most)
+        decode = decode or min(max(1, d_least), d_most)
+        ratio = prefill / decode
+        if ratio < constraint.low:
+            prefill = math.ceil(constraint.low * decode)
+            if prefill > p_most:
+                prefill, decode = p_most, math.floor(p_most / constraint.low)
+        elif ratio > constraint.high:
+            decode = math.ceil(prefill / constraint.high)
+            if decode > d_most:
+                prefill, decode = math.floor(constraint.high * d_most), d_most
+    found = {"prefill": min(max(prefill, p_least), p_most), "decode": min(max(decode, d_least), d_most)}
+    return {**counts, **found}
 
 
 DECIDE = {Hpa: decide_hpa, Keda: decide_keda, Kthena: decide_kthena}

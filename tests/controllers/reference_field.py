@@ -79,52 +79,73 @@ def round_up(instances: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class KpaMemory:
-    """When panic was last due [Unix s], the most it asked for, and recommendations."""
+class ApaMemory:
+    """Use per pod of each cycle, recommendations, and whether any value was ever found."""
 
-    panic_s: float | None = None
-    most: int = 0
+    used: tuple[tuple[float, float], ...] = ()
     history: History = ()
+    seen: bool = False
 
 
-def decide_apa(parameters: Apa, view: PoolView, memory: History | None) -> Reply:
-    """Ask for current × use ÷ target outside the tolerances, at most doubled or halved at once."""
-    value = view.mean(parameters.signal, parameters.averaging_s)
-    current = view.desired
-    if value is None:
-        return Reply(current, memory or (), f"{parameters.signal} is missing: hold")
-    running = max(1.0, min(view.ready, float(current)))
-    ratio = (value / running if parameters.total else value) / parameters.target
-    goal = current
-    if ratio > 1 + parameters.up_tolerance:
-        goal = min(round_up(current * ratio), math.ceil(parameters.max_scale_up_rate * current))
-    elif ratio < 1 - parameters.down_tolerance:
-        goal = max(round_up(current * ratio), math.floor(current / parameters.max_scale_down_rate))
-    goal = _bounded(goal, parameters)
-    count, history = _cooled(goal, current, view.t_s, memory or (), parameters)
-    return Reply(count, history, f"{parameters.signal} is {ratio:.2f} of its target, wants {goal}")
+def cycles(view: PoolView) -> list[float]:
+    """Return the times of AIBrix' decisions in a row [Unix s]."""
+    count = max(1, round(view.window_s / 10.0))
+    return [view.t_s + place * view.window_s / count for place in range(count)]
 
 
-def decide_kpa(parameters: Kpa, view: PoolView, memory: KpaMemory | None) -> Reply:
-    """Ask for what the stable window needs, in panic the most that either window asked for."""
-    memory = memory or KpaMemory()
+def decide_apa(parameters: Apa, view: PoolView, memory: ApaMemory | None) -> Reply:
+    """Ask for current × use ÷ target outside the tolerances, at most doubled or halved a cycle."""
+    memory = memory or ApaMemory()
+    value, current, used, history = view.last(parameters.signal), view.desired, memory.used, memory.history
+    seen = memory.seen or value is not None
+    for t_s in cycles(view):
+        if not parameters.min_replicas <= current <= parameters.max_replicas:
+            current = 0 if current == 0 else _bounded(current, parameters)
+            continue
+        if not seen:
+            continue
+        share = 1.0 if parameters.total else min(view.ready, view.desired)
+        used = (*used, (t_s, (value or 0.0) * share / max(1, current)))
+        within = [use for t, use in used if t_s - t <= parameters.observe_window_s + 1e-9]
+        ratio = sum(within) / len(within) / parameters.target
+        goal = current
+        if ratio > 1 + parameters.up_tolerance:
+            goal = min(round_up(current * ratio), math.ceil(parameters.max_scale_up_rate * current))
+        elif ratio < 1 - parameters.down_tolerance:
+            goal = max(round_up(current * ratio), math.floor(current / parameters.max_scale_down_rate))
+        current, history = _cooled(_bounded(goal, parameters), current, t_s, history, parameters)
+    return Reply(current, ApaMemory(used, history, seen), f"{parameters.signal} of {value}")
+
+
+def decide_kpa(parameters: Kpa, view: PoolView, memory: History | None) -> Reply:
+    """Ask for what the stable window needs, in panic for what the larger of both windows needs."""
+    history, current = memory or (), view.desired
     stable = view.mean(parameters.signal, parameters.stable_window_s)
     panic = view.mean(parameters.signal, parameters.panic_window_s)
-    current, ready = view.desired, max(1, int(min(view.ready, view.desired) + 1e-9))
-    if stable is None or panic is None:
-        return Reply(current, memory, f"{parameters.signal} is missing: hold")
-    most = max(1, math.ceil(parameters.max_scale_up_rate * ready))
-    least = math.floor(ready / parameters.max_scale_down_rate)
-    wanted, urgent = (min(max(round_up(v / parameters.target), least), most) for v in (stable, panic))
-    over = round_up(panic / parameters.target) / ready >= parameters.panic_threshold
-    since = view.t_s if over else memory.panic_s
-    if since is not None and not over and view.t_s - since > parameters.stable_window_s:
-        since = None
-    held = max(memory.most, wanted, urgent) if since is not None else 0
-    goal = _bounded(held if since is not None else wanted, parameters)
-    count, history = _cooled(goal, current, view.t_s, memory.history, parameters)
-    mode = "panic" if since is not None else "stable"
-    return Reply(count, KpaMemory(since, held, history), f"{mode} mode wants {goal}")
+    known = view.last(parameters.signal) is not None
+    for t_s in cycles(view):
+        if not parameters.min_replicas <= current <= parameters.max_replicas:
+            current = 0 if current == 0 else _bounded(current, parameters)
+            continue
+        if not known:
+            continue
+        assert stable is not None
+        assert panic is not None
+        most = max(1, math.ceil(parameters.max_scale_up_rate * current))
+        least = math.floor(current / parameters.max_scale_down_rate)
+        calm, urgent = (
+            min(max(_needed(value, current, parameters), least), most) for value in (stable, panic)
+        )
+        panics = stable <= 0 or panic / stable > parameters.panic_threshold
+        goal = max(calm, urgent) if panics else calm
+        current, history = _cooled(_bounded(goal, parameters), current, t_s, history, parameters)
+    return Reply(current, history, f"{stable} and {panic}")
+
+
+def _needed(value: float, current: int, parameters: Kpa) -> int:
+    low, high = 1 - parameters.down_tolerance, 1 + parameters.up_tolerance
+    near = parameters.target * low <= value <= parameters.target * high
+    return current if near else round_up(value / parameters.target)
 
 
 def _bounded(count: int, parameters: Apa | Kpa) -> int:
@@ -135,12 +156,11 @@ def _cooled(
     goal: int, current: int, t_s: float, history: History, parameters: Apa | Kpa
 ) -> tuple[int, History]:
     """Take the extreme recommendation of the direction's window."""
-    reach = max(parameters.up_cooldown_s, parameters.down_cooldown_s)
-    seen = (*((t, n) for t, n in history if t_s - t < reach), (t_s, goal))
+    seen = (*history, (t_s, goal))
     if goal == current:
         return current, seen
     window_s = parameters.up_cooldown_s if goal > current else parameters.down_cooldown_s
-    inside = [n for t, n in seen if t_s - t < window_s or t == t_s]
+    inside = [n for t, n in seen if t_s - t < window_s - 1e-9 or t == t_s]
     return (max(inside) if goal > current else min(inside)), seen
 
 

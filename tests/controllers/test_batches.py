@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,12 +113,19 @@ def some_kthenas(rng: Draw, lanes: int) -> list[Kthena]:
     """Return roles of one structure."""
     return [
         Kthena(
-            one.metrics, max(1, one.min_replicas), one.max_replicas, one.tolerance, one.up, one.down,
-            one_of(rng, (None, 1.3, 2.0)), int(rng.integers(50, 1000)), one_of(rng, (0.0, 60.0, 180.0)),
+            one.metrics, one_of(rng, (one.min_replicas, one.max_replicas)), one.max_replicas, one.tolerance,
+            _one_period(one.up), _one_period(one.down), one_of(rng, (None, 1.3, 2.0)),
+            int(rng.integers(50, 1000)), one_of(rng, (0.0, 15.0, 60.0)), one_of(rng, (0.0, 60.0, 180.0)),
             one.sync_s,
         )
-        for one in some_hpas(rng, lanes)
+        for one in some_hpas(rng, lanes, kinds=("AverageValue",))
     ]  # fmt: skip
+
+
+def _one_period(rules: Rules) -> Rules:
+    """Return rules whose policies have the period of the first: Kthena has one a direction."""
+    policies = tuple(replace(one, period_s=rules.policies[0].period_s) for one in rules.policies)
+    return replace(rules, policies=policies)
 
 
 MAKERS = {"hpa": some_hpas, "keda": some_kedas, "kthena": some_kthenas}

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from controllers.fleets import fleet, walk
 from controllers.reference_field import DECIDE, PoolView
+from controllers.test_cases import CASES, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from hs_analysis.controllers.aibrix import Apa, ApaBatch, Kpa, KpaBatch
 from hs_analysis.controllers.dynamo import (
@@ -23,6 +25,7 @@ from hs_analysis.controllers.dynamo import (
 from hs_analysis.controllers.lanes import Why
 
 NAN = float("nan")
+AIBRIX = YAML(typ="safe").load(CASES / "aibrix.yaml")
 BATCHES: dict[type, Any] = {
     Apa: ApaBatch,
     Kpa: KpaBatch,
@@ -50,22 +53,85 @@ def asks(
     return int(orders.count[0]), Why(int(orders.code[0]))
 
 
-def test_aibrix_apa_tolerances_and_rates() -> None:
-    """Within 10 % nothing; otherwise in proportion, at most doubled or halved."""
-    apa = Apa("load", 100.0)
-    loads = (440.0, 441.0, 2000.0, 370.0, 361.0, 10.0)
-    assert [asks(apa, [v], 4)[0] for v in loads] == [4, 5, 8, 4, 4, 2]
+def aibrix(kind: type, case: dict[str, Any], **given: Any) -> Any:
+    """Return the controller of a case, its cooldown windows off."""
+    up, down = case["rates"]
+    least, most = case.get("bounds", (0, 100))
+    return kind(
+        "load", case["target"], max_scale_up_rate=up, max_scale_down_rate=down, min_replicas=least,
+        max_replicas=most, up_cooldown_s=0.0, down_cooldown_s=0.0, **given,
+    )  # fmt: skip
+
+
+@cases(AIBRIX, "apa")
+def test_aibrix_apa(case: dict[str, Any]) -> None:
+    """Tolerances, rounding and rates of one cycle."""
+    apa = aibrix(Apa, case, total=False)
+    seen = fleet({("load", "decode"): [float(case["value"])]}, {"decode": case["current"]}, window_s=10.0)
+    assert ApaBatch([apa], "decode").step(seen).count.tolist() == [case["count"]]
+
+
+@cases(AIBRIX, "kpa")
+def test_aibrix_kpa(case: dict[str, Any]) -> None:
+    """Both windows, rounding and rates of one cycle."""
+    kpa = aibrix(Kpa, case, stable_window_s=100.0, panic_window_s=10.0, up_tolerance=0.0, down_tolerance=0.0)
+    earlier = (10 * case["stable"] - case["panic"]) / 9
+    readings = {("load", "decode"): [earlier] * 9 + [float(case["panic"])]}
+    seen = fleet(readings, {"decode": case["current"]}, window_s=10.0)
+    assert KpaBatch([kpa], "decode").step(seen).count.tolist() == [case["count"]]
+
+
+def test_aibrix_decides_every_ten_seconds() -> None:
+    """Doubled in a cycle: 4, 8, 16, 20 within half a minute, and over 20 s to 1 again."""
+    kpa = Kpa("load", 100.0, 10.0, 10.0, down_cooldown_s=0.0)
+    assert walk(KpaBatch([kpa], "decode"), [2000.0, 2000.0], 4, window_s=20.0) == [16, 20]
+    assert walk(KpaBatch([kpa], "decode"), [2000.0, 2000.0], 4, window_s=30.0) == [20, 20]
+
+
+def test_aibrix_kpa_panics_without_memory() -> None:
+    """On while the last minute is more than twice the last three, and no longer."""
+    kpa = Kpa("load", 100.0, 180.0, 60.0, 1.2, down_cooldown_s=0.0)
+    batch = KpaBatch([kpa], "decode")
+    assert walk(batch, [400.0, 400.0, 400.0, 1000.0, 400.0, 400.0, 400.0], 4) == [4, 4, 4, 10, 6, 6, 4]
+    calm = KpaBatch([replace(kpa, panic_threshold=2.0)], "decode")
+    assert walk(calm, [400.0, 400.0, 400.0, 1000.0], 4) == [4, 4, 4, 6]
+
+
+def test_aibrix_kpa_holds_within_tolerance_of_one_pod_only() -> None:
+    """105 at a target of 100 is near it whatever runs; 430 is not near 400."""
+    kpa = Kpa("load", 100.0, 60.0, 60.0, down_cooldown_s=0.0)
+    assert walk(KpaBatch([kpa], "decode"), [105.0], 3) == [3]
+    assert walk(KpaBatch([kpa], "decode"), [430.0], 4) == [5]
+    assert walk(KpaBatch([replace(kpa, up_tolerance=0.0)], "decode"), [105.0], 3) == [2]
+
+
+def test_aibrix_kpa_holds_without_a_value() -> None:
+    """An external metric that can't be read ends the decision, whatever its windows hold."""
+    kpa = Kpa("load", 100.0, 180.0, 60.0, down_cooldown_s=0.0)
+    assert walk(KpaBatch([kpa], "decode"), [400.0, 900.0, NAN], 4) == [4, 7, 7]
+    assert asks(kpa, [400.0, NAN], 4) == (4, Why.MISSING)
+
+
+def test_aibrix_apa_reads_pods_that_do_not_answer_as_idle() -> None:
+    """A missing metric is zero in the mean of the window: the pool shrinks to nothing but its least."""
+    apa = Apa("load", 100.0, down_cooldown_s=0.0)
+    assert walk(ApaBatch([apa], "decode"), [400.0] * 3 + [NAN] * 3, 4) == [4, 4, 4, 3, 1, 1]
     assert asks(apa, [NAN], 4) == (4, Why.MISSING)
-    assert asks(replace(apa, total=False), [150.0], 4) == (6, Why.GROWS)
 
 
-def test_aibrix_kpa_panics_and_does_not_shrink_until_the_surge_is_in_the_stable_window() -> None:
-    """A burst over twice the pool is followed by the panic window and held for the stable window."""
-    kpa = Kpa("load", 100.0, down_cooldown_s=0.0)
-    counts = walk(KpaBatch([kpa], "decode"), [400.0, 400.0, 900.0] + [100.0] * 6, 4)
-    assert counts[:3] == [4, 4, 8]
-    assert counts[3:6] == [8, 8, 8]
-    assert counts[-1] < 8
+def test_aibrix_apa_overshoots_as_its_window_remembers_the_use_of_fewer_pods() -> None:
+    """Thrice the load of 4 pods needs 12; within three minutes it runs more."""
+    counts = walk(ApaBatch([Apa("load", 100.0)], "decode"), [400.0] * 3 + [1200.0] * 4, 4)
+    assert counts[:3] == [4, 4, 4]
+    assert max(counts) > 12
+
+
+def test_aibrix_bounds_come_before_metrics_and_zero_stays() -> None:
+    """Below the least, above the most, and a pool of zero that may not be."""
+    kpa = Kpa("load", 100.0, min_replicas=3, max_replicas=6)
+    assert [asks(kpa, [NAN], count) for count in (1, 9, 0)] == [
+        (3, Why.BOUND), (6, Why.BOUND), (0, Why.IDLE),
+    ]  # fmt: skip
 
 
 def test_dynamo_thresholds_move_one_worker() -> None:
@@ -99,15 +165,16 @@ def test_dynamo_throughput_acts_once_an_interval() -> None:
 WINDOW = st.sampled_from([0.0, 60.0, 180.0, 300.0])
 RATE = st.floats(1.0, 3.0)
 TARGET = st.floats(50.0, 200.0)
+TOLERANCE = st.floats(0.0, 0.3)
 LEAST, MOST = st.integers(0, 3), st.integers(4, 30)
 PARAMETERS: dict[type, st.SearchStrategy[Any]] = {
     Apa: st.builds(
-        Apa, st.just("load"), TARGET, st.just(True), st.sampled_from([60.0, 180.0]), st.floats(0.0, 0.3),
-        st.floats(0.0, 0.3), RATE, RATE, WINDOW, WINDOW, LEAST, MOST,
+        Apa, st.just("load"), TARGET, st.just(True), st.sampled_from([60.0, 180.0]), TOLERANCE, TOLERANCE,
+        RATE, RATE, WINDOW, WINDOW, LEAST, MOST,
     ),
     Kpa: st.builds(
         Kpa, st.just("load"), TARGET, st.sampled_from([120.0, 180.0, 600.0]), st.sampled_from([60.0, 120.0]),
-        st.floats(1.2, 3.0), RATE, RATE, WINDOW, WINDOW, LEAST, MOST,
+        st.floats(1.2, 3.0), TOLERANCE, TOLERANCE, RATE, RATE, WINDOW, WINDOW, LEAST, MOST,
     ),
     DynamoLoad: st.builds(
         DynamoLoad, st.just("load"), st.none() | st.floats(10.0, 300.0),

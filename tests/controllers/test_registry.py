@@ -79,7 +79,7 @@ def test_lanes_of_one_structure_share_a_batch() -> None:
     same, other = apa("a", 100.0), apa("b", 50.0)
     assert structure(same) == structure(other)
     batch = batch_of([same, other])
-    seen = fleet({("load", "decode"): [600.0]}, {"decode": [4, 4], "prefill": [3, 3]})
+    seen = fleet({("load", "decode"): [600.0]}, {"decode": [4, 4], "prefill": [3, 3]}, window_s=10.0)
     orders = batch.step(seen)
     assert orders.counts["decode"].tolist() == [6, 8]
     assert set(orders.counts) == {"decode"}, "a role without parameters keeps its count"
@@ -99,7 +99,10 @@ def test_a_signal_of_another_pool_is_read_there() -> None:
     """``load@prefill`` sizes decode by what prefill reads."""
     batch = batch_of([Autoscaler("a", {"decode": Apa("load@prefill", 100.0)})])
     assert batch.keys == (("load", "prefill"),)
-    assert batch.step(fleet({("load", "prefill"): [600.0]}, {"decode": 4})).counts["decode"][0] == 6
+    assert (
+        batch.step(fleet({("load", "prefill"): [600.0]}, {"decode": 4}, window_s=10.0)).counts["decode"][0]
+        == 6
+    )
 
 
 def test_the_ratio_binds_what_the_pools_ask_for() -> None:

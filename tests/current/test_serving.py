@@ -6,7 +6,7 @@ import pytest
 from current.test_translate import KNOWN, TOKENS
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.controllers.kthena import Kthena, RatioConstraint
+from hs_analysis.controllers.kthena import SCALE_UP, Kthena, RatioConstraint
 from hs_analysis.current import read_manifests, translate
 from hs_analysis.current.translate import CurrentAutoscaler
 from hs_analysis.errors import InputError
@@ -43,17 +43,45 @@ def read(text: str) -> CurrentAutoscaler:
     return translate([(one, "") for one in read_manifests(text, "f")], KNOWN, load_catalogue())
 
 
-def test_a_policy_of_kthena_is_read_with_its_band_and_the_defaults_of_its_crd() -> None:
-    """What is not said is the CRD's own: tolerance 10 %, one instance in 15 s, panic at 200 %."""
+def test_a_policy_of_kthena_is_read_with_its_band_and_its_defaults() -> None:
+    """A direction that is not given is the webhook's, what a given one does not say the CRD's."""
     scaler = read(POLICY).scaler
     assert scaler is not None
     assert scaler.together == RatioConstraint(1.5, 2.5, (2, 9), (2, 9))
     decode = scaler.pools["decode"]
     assert isinstance(decode, Kthena)
-    assert (decode.tolerance, decode.panic_threshold, decode.panic_percent) == (0.1, 2.0, 1000)
-    assert [(one.kind, one.value, one.period_s) for one in decode.down.policies] == [("Pods", 1, 90.0)]
+    assert (decode.tolerance, decode.panic_hold_s) == (0.1, 0.0)
+    assert decode.up == SCALE_UP
+    assert [(one.kind, one.value, one.period_s) for one in decode.down.policies] == [
+        ("Percent", 0, 90.0),
+        ("Pods", 1, 90.0),
+    ]
+    assert decode.down.stabilization_s == 300.0
     assert decode.metrics[0].target == 1200.0
     assert scaler.pools["prefill"].metrics[0].signal == "decode_tps@decode"
+
+
+def test_panic_of_kthena_has_the_defaults_of_its_crd_where_it_is_given() -> None:
+    """200 % of the pool, 1000 % in the given period, for 60 s."""
+    given = POLICY.replace("behavior: {", "behavior: {scaleUp: {panicPolicy: {period: 30s}}, ")
+    scaler = read(given).scaler
+    assert scaler is not None
+    decode = scaler.pools["decode"]
+    assert isinstance(decode, Kthena)
+    panic = decode.panic_threshold, decode.panic_percent, decode.panic_period_s, decode.panic_hold_s
+    assert panic == (2.0, 1000, 30.0, 60.0)
+    assert decode.up == SCALE_UP
+
+
+def test_limits_of_zero_stop_a_direction_only_where_both_have_to_be_met() -> None:
+    """0 % And 1 instance remove none; 0 % Or 1 instance remove one."""
+    both = POLICY.replace("percent: 0}", "percent: 0, selectPolicy: And}")
+    none = POLICY.replace("percent: 0", "percent: 0, instances: 0")
+    for text, select in ((POLICY, "Max"), (both, "Min"), (none, "Disabled")):
+        scaler = read(text).scaler
+        assert scaler is not None
+        assert scaler.pools["decode"].down.select == select
+        assert min(one.value for one in scaler.pools["decode"].down.policies) == 0
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ def read(body, signal):
         panic_window_s=spec["panicWindowSeconds"],
         max_scale_up_rate=given("max-scale-up-rate"),
         max_scale_down_rate=given("max-scale-down-rate"),
+        up_tolerance=given("scale-up-tolerance"),
+        down_tolerance=given("scale-down-tolerance"),
         up_cooldown_s=given("scale-up-cooldown-window"),
         down_cooldown_s=given("scale-down-cooldown-window"),
         min_replicas=spec["minReplicas"],
