@@ -20,6 +20,9 @@ FOLDERS = {"howto": "How to", "method": "Method", "reference": "Reference", "": 
 INDEX = "README.md"
 """Pages that only list others are no topics."""
 
+APPLY = "apply"
+"""Topic that is no page: the steps of APPLY.md, with names to replace."""
+
 HELP_HELP = """hsa help collect
 
 A page of the documentation, by its topic: how to get the data, which metrics an engine has, how a number is
@@ -36,12 +39,24 @@ def help(  # noqa: A001 - the command's name
     if topic is None:
         typer.echo("\n".join(_listed(known)))
         return
+    if topic == APPLY:
+        typer.echo(_how_to_apply())
+        return
     if topic not in known:
         from hs_analysis.cli.app import COMMANDS
 
-        hint = f"hsa {topic} --help lists its flags" if topic in COMMANDS else suggestion(topic, known)
+        hint = (
+            f"hsa {topic} --help lists its flags" if topic in COMMANDS else suggestion(topic, [*known, APPLY])
+        )
         raise UsageError(f"no such topic {topic!r}", where="TOPIC", hint=hint)
     typer.echo(plain(known[topic], _page(known[topic]).read_text("utf-8"), known))
+
+
+def _how_to_apply() -> str:
+    from hs_analysis.export.alerts import ALERTS
+    from hs_analysis.report.apply import in_general
+
+    return in_general(ALERTS).rstrip()
 
 
 def topics() -> dict[str, str]:
@@ -84,6 +99,8 @@ def _listed(known: dict[str, str]) -> list[str]:
             for topic, path in known.items()
             if posixpath.dirname(path) == folder
         ]
+        if folder == "howto":
+            rows.insert(0, f"  {APPLY:{width}}  How to apply a policy: the steps of exports/APPLY.md")
         lines += ["", title, *rows]
     return lines
 

@@ -337,6 +337,45 @@ def markdown(sections: Sequence[Section], made: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
+def in_general(alerts: Sequence[str]) -> str:
+    """Return how a policy is applied, with names to replace: the guide of a KEDA object for each pool.
+
+    Parameters
+    ----------
+    alerts
+        Names of the alert rules that may be written.
+    """
+    rules = {"groups": [{"rules": [{"alert": name} for name in alerts]}]}
+    objects = tuple(_placeholder(role) for role in ("prefill", "decode"))
+    found = guide(
+        {},
+        "keda",
+        [
+            ExportedFile("exports/rules/SERVICE.alerts.yaml", (rules,)),
+            ExportedFile("exports/keda/SERVICE.scaledobjects.yaml", objects),
+        ],
+    )
+    lines = [
+        "# How to apply",
+        "",
+        f"The run folder's {APPLY_FILE} has these steps with your service's names, for other targets too.",
+        "Here they are for KEDA: replace SERVICE, MODEL and NAMESPACE. Type the commands in the run folder.",
+        "",
+        *(line for part in _parts(Section("SERVICE", {}, found, {})) for line in part),
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines).replace("\n### ", "\n## ")).rstrip() + "\n"
+
+
+def _placeholder(role: str) -> dict[str, Any]:
+    """Return a ScaledObject whose names a reader replaces."""
+    name = f"MODEL-{role}"
+    return {
+        "kind": "ScaledObject",
+        "metadata": {"name": name, "namespace": "NAMESPACE"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": name}},
+    }
+
+
 def _heading(service: str) -> str:
     """Return a service in one line that no Markdown page takes for HTML."""
     return " ".join(service_name(service).split()).replace("<", "&lt;")

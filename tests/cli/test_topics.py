@@ -34,7 +34,8 @@ def test_the_list_names_every_topic_with_its_title() -> None:
     """One line a topic."""
     code, shown, _ = asked()
     assert code == 0
-    assert [line.split()[0] for line in shown.splitlines() if line.startswith("  ")] == list(topics())
+    listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
+    assert listed == ["apply", *topics()]
     assert "Roles, services and instances" in shown
 
 
@@ -42,6 +43,28 @@ def test_a_topic_prints_its_page() -> None:
     """The page as it is, without the notes to those who edit it."""
     assert asked("roles")[1].startswith("# Roles, services and instances\n")
     assert "<!--" not in asked("checks")[1]
+
+
+def test_apply_shows_the_steps_of_a_run_with_names_to_replace() -> None:
+    """The parts of APPLY.md in order, its commands, and each alert beside what it watches."""
+    code, shown, said = asked("apply")
+    assert (code, said) == (0, "")
+    assert "exports/APPLY.md" in shown
+    assert re.findall(r"^## (.*)$", shown, re.MULTILINE) == [
+        "Check first", "Apply in this order", "Watch", "Go back", "When an assumption breaks",
+    ]  # fmt: skip
+    order = [
+        "kubectl get",
+        "promtool check rules",
+        "kubectl diff -f",
+        "kubectl apply -f",
+        "kubectl delete -f",
+    ]
+    places = [shown.index(command) for command in order]
+    assert places == sorted(places)
+    assert "| The SLO holds | `HsTtftOverSlo`" in shown
+    assert "no rule is written" not in shown
+    assert len(shown.splitlines()) < 90
 
 
 def test_links_name_the_command_that_prints_them() -> None:
