@@ -8,10 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from export.watching import MINUTES, OPTIONS, Fired, cases, healthy, watched_policy
+from export.watching import (
+    BETWEEN,
+    MINUTES,
+    OPTIONS,
+    Fired,
+    between_the_edges,
+    cases,
+    healthy,
+    watched_policy,
+)
 from outside import needs
 
-from hs_analysis.export import export
+from hs_analysis.export import ExportOptions, export
 from hs_analysis.export.alerts import ALERTS
 from hs_analysis.policy.model import Bounds, Policy
 
@@ -20,10 +29,10 @@ pytestmark = pytest.mark.outside("promtool")
 FIRING = 'count by (alertname, signal) (ALERTS{alertstate="firing"})'
 
 
-def written(policy: Policy, folder: Path) -> list[Path]:
+def written(policy: Policy, folder: Path, options: ExportOptions = OPTIONS) -> list[Path]:
     """Write the rules and alerts of a policy, and return the files that promtool has passed."""
     paths = []
-    for name, text in export(policy, "rules", OPTIONS).files.items():
+    for name, text in export(policy, "rules", options).files.items():
         if name.endswith(".yaml"):
             paths.append(folder / name)
             paths[-1].write_text(text, "utf-8")
@@ -69,11 +78,17 @@ def test_every_alert_fires_where_it_should_and_nowhere_else(tmp_path):
     paths = written(watched_policy(), tmp_path)
     tests = [a_test(name, counters, fired, (MINUTES,)) for name, (counters, fired) in cases().items()]
     assert passes(tests, paths, tmp_path) == ""
-    assert {alert for _, fired in cases().values() for alert, _ in fired} == {
-        alert
-        for alert in ALERTS
-        if alert != "HsTtftMayBeOverSlo"  # an edge lies at that limit
-    }
+    planted = [*cases().values(), *BETWEEN.values()]
+    assert {alert for _, fired in planted for alert, _ in fired} == set(ALERTS)
+
+
+def test_the_alerts_of_ttft_tell_its_edges_apart(tmp_path):
+    """With no edge at the limit: below both, between them, and over both."""
+    paths = written(watched_policy(), tmp_path, replace(OPTIONS, watched=between_the_edges()))
+    tests = [
+        a_test(name, healthy() | changed, fired, (MINUTES,)) for name, (changed, fired) in BETWEEN.items()
+    ]
+    assert passes(tests, paths, tmp_path) == ""
 
 
 def test_a_healthy_service_is_silent_from_the_start(tmp_path):

@@ -50,6 +50,15 @@ WATCHED = Watched(
         "decode": 'count(count by (pod) (rate(tokens{job="decode"}[2m])))',
     },
 )
+
+
+def between_the_edges() -> Watched:
+    """Return the same with no edge at the limit of TTFT: 0.8 s below it, 1.2 s above it."""
+    edges = LimitEdges("ttft", "x", 1.0, 0.8, 1.2)
+    ttft = WatchedLimit("prefill", edges, over("ttft_bucket", "0.8"), over("ttft_bucket", "1.2"))
+    return replace(WATCHED, limits=(ttft, *WATCHED.limits[1:]))
+
+
 OPTIONS = ExportOptions(measured=Measured(slo_quantile=0.95), watched=WATCHED)
 
 
@@ -133,6 +142,21 @@ GONE: dict[str, tuple[tuple[str, ...], Fired]] = {
     "tbt gone": (("tbt_sum", "tbt_count"), {("HsSignalMissing", "tbt")}),
 }
 """Counters that are not there, by the beginning of their names, and what fires then."""
+
+BETWEEN: dict[str, tuple[dict[str, float], Fired]] = {
+    "ttft below both edges": ({'ttft_bucket{le="0.8"}': 9.6 * 60, 'ttft_bucket{le="1.2"}': 9.7 * 60}, set()),
+    "ttft between its edges": (
+        {'ttft_bucket{le="0.8"}': 9.3 * 60, 'ttft_bucket{le="1.2"}': 9.7 * 60},
+        {("HsTtftMayBeOverSlo", "ttft")},
+    ),
+    # At a load above the target: the SLO alone.
+    "ttft over both edges": (
+        {'ttft_bucket{le="0.8"}': 9.3 * 60, 'ttft_bucket{le="1.2"}': 9.4 * 60}
+        | {f'tokens{{job="decode",pod="d{i}"}}': 3900.0 * 60 for i in range(8)},
+        {("HsTtftMayBeOverSlo", "ttft"), ("HsTtftOverSlo", "ttft")},
+    ),
+}
+"""The same where no edge lies at the limit of TTFT (`between_the_edges`)."""
 
 SPLITS: dict[str, tuple[int, int, Fired]] = {
     # The rule leaves 0.44 to 0.56, dead bands widen it to 0.367 to 0.692: 8 decode want 2 to 6 prefill.
