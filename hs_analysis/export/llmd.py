@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hs_analysis.export import blanks, keda, kubernetes, model, rules, translated
+from hs_analysis.export.calibration import CALIBRATION_SUFFIX, calibration_record
 from hs_analysis.export.model import Export, ExportOptions, Loss, PrometheusAccess
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Policy
@@ -82,7 +83,9 @@ def export_llmd(policy: Policy, options: ExportOptions) -> Export:
         ],
     )  # fmt: skip
     files = dict(rules.export_rules(policy, options).files)
-    files[f"{model.file_stem(policy.service)}.{LLMD_SUFFIX}"] = head + model.dump_documents(bodies)
+    stem = model.file_stem(policy.service)
+    files[f"{stem}.{LLMD_SUFFIX}"] = head + model.dump_documents(bodies)
+    files[f"{stem}.{CALIBRATION_SUFFIX}"] = calibration_record(policy, options)
     return Export(TARGET, files, found)
 
 

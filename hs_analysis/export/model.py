@@ -185,6 +185,18 @@ class TodaysObject:
 
 
 @dataclass(frozen=True)
+class IdleTtft:
+    """TTFT of requests that found a service empty: their median [s], their number, and their prompts.
+
+    ``prompt_tokens`` is the median of their cache-missed prompt tokens [tokens].
+    """
+
+    median_s: float
+    requests: int
+    prompt_tokens: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """What a run measured of a service that its policy does not hold; None where it did not.
 
@@ -204,6 +216,8 @@ class Measured:
         Share of the KV cache that a decode instance should hold [ratio].
     slo_quantile
         Share of a window's requests that the SLO speaks of [ratio].
+    idle_ttft
+        TTFT of requests that found the service empty.
     """
 
     ratio_band: tuple[float, float] | None = None
@@ -212,6 +226,7 @@ class Measured:
     prompt_tokens: float | None = None
     kv_usage_target: float | None = None
     slo_quantile: float | None = None
+    idle_ttft: IdleTtft | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from hs_analysis.errors import ContractError, UsageError
 from hs_analysis.export import aibrix, blanks, hpa, keda, kserve, kthena, ome, rbg
 from hs_analysis.export.aibrix import AIBRIX_SUFFIX, export_aibrix, lint_aibrix
 from hs_analysis.export.alerts import ALERTS_SUFFIX, export_alerts
+from hs_analysis.export.calibration import CALIBRATION_SUFFIX, lint_calibration
 from hs_analysis.export.dynamo import DYNAMO_SUFFIX, export_dynamo, lint_planner
 from hs_analysis.export.grafana import DASHBOARD_SUFFIX, export_grafana, lint_dashboard
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
@@ -80,7 +81,9 @@ ROWS: tuple[ExportTarget, ...] = (
         "aibrix", export_aibrix, {**_RULES, AIBRIX_SUFFIX: lint_aibrix, ADAPTER_SUFFIX: lint_adapter}
     ),
     ExportTarget("dynamo", export_dynamo, {**_RULES, DYNAMO_SUFFIX: lint_planner}),
-    ExportTarget("llmd", export_llmd, {**_RULES, LLMD_SUFFIX: lint_llmd}),
+    ExportTarget(
+        "llmd", export_llmd, {**_RULES, LLMD_SUFFIX: lint_llmd, CALIBRATION_SUFFIX: lint_calibration}
+    ),
     ExportTarget("rbg", export_rbg, {**_RULES, RBG_SUFFIX: lint_rbg}),
     ExportTarget("ome", export_ome, {**_RULES, OME_SUFFIX: lint_policies, SERVICE_SUFFIX: lint_service}),
     ExportTarget("grafana", export_grafana, {**_RULES, DASHBOARD_SUFFIX: lint_dashboard}),
@@ -107,6 +110,7 @@ _WITHOUT_KIND: Mapping[str, Lint] = {
     "externalRules": lint_adapter,
     "optimization_target": lint_planner,
     "max_gpu_budget": lint_planner,
+    "valid_samples": lint_calibration,
 }
 """A key of exported documents without a kind → their check."""
 

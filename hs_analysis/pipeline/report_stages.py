@@ -39,6 +39,7 @@ from hs_analysis.pipeline.policy_stages import (
 from hs_analysis.pipeline.provenance import made_by
 from hs_analysis.pipeline.ratio_tests import tested_names
 from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.request_times import idle_ttft
 from hs_analysis.pipeline.select_stage import chosen_policy, read_drivers, read_scores
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.study_stages import (
@@ -130,7 +131,10 @@ def _options(
         kubernetes=kubernetes_of(work.settings),
         policy_sha256=one.sha256,
         notes=tuple(tables.read_json(work.run, NOTES_FILE).get(service, ())),
-        measured=measured_of(read_derived(work.run, service), frame, work.settings.slo.quantile),
+        measured=replace(
+            measured_of(read_derived(work.run, service), frame, work.settings.slo.quantile),
+            idle_ttft=idle_ttft(tables.read(work.run, "requests"), service),
+        ),
         watched=_watched(frame, series, work.settings),
         runbook_url=work.settings.runbook_url,
         edited=one.stamp,

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from hs_analysis.catalogue import Source
+from hs_analysis.export.model import IdleTtft
 from hs_analysis.ingest.roles import whole_word_role
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import catalogue_of
@@ -74,6 +75,47 @@ def request_times(run: Path, frame: ServiceFrame, settings: Settings) -> Latency
         if len(edges) > 1 and edges[-1] == float("inf") and counts[-1] > 0:
             return LatencyHistogram(tuple(edges[:-1]), tuple(counts[:-1]), counts[-1])
     return None
+
+
+IDLE_MIN = 10
+"""Requests that found a service empty, below which their median TTFT is not taken [requests]; as many as
+llm-d's router asks of a calibration record."""
+
+
+def idle_ttft(log: pl.DataFrame, service: str) -> IdleTtft | None:
+    """Return the TTFT of requests that found a service empty and had it alone until their first token.
+
+    The first request of a log is left out, as nobody knows what ran before it, and so are those with cached
+    tokens. A request of unknown end is taken to run on. None with fewer than `IDLE_MIN`.
+
+    Parameters
+    ----------
+    log
+        Requests of all services (``REQUESTS``); those without a service count where there is one service.
+    service
+        ``namespace/model``.
+    """
+    own = (pl.col("service") == service) | pl.col("service").is_null()
+    ended = (pl.col("arrival_s") + pl.col("e2e_s")).fill_null(float("inf"))
+    alone = (
+        log.filter(own)
+        .drop_nulls("arrival_s")
+        .sort("capture", "file", "arrival_s")
+        .with_columns(
+            ended.cum_max().shift(1).over("capture", "file").alias("busy_until_s"),
+            pl.col("arrival_s").shift(-1).over("capture", "file").fill_null(float("inf")).alias("next_s"),
+        )
+        .filter(
+            pl.col("busy_until_s") <= pl.col("arrival_s"),
+            pl.col("arrival_s") + pl.col("ttft_s") <= pl.col("next_s"),
+            pl.col("cached_tokens").fill_null(0) == 0,
+        )
+        .drop_nulls(["ttft_s", "prompt_tokens"])
+    )
+    if alone.height < IDLE_MIN:
+        return None
+    medians = alone.select(pl.col("ttft_s").median(), pl.col("prompt_tokens").median()).row(0)
+    return IdleTtft(medians[0], alone.height, medians[1])
 
 
 def graces(settings: Settings, frame: ServiceFrame) -> dict[str, Grace]:

@@ -12,8 +12,9 @@ from export.test_keda import two_primaries
 from export.test_losses import ONE_VALUE, bodies, changed, leaves
 
 from hs_analysis.export import ExportOptions, Measured, Workload, export
+from hs_analysis.export.calibration import lint_calibration
 from hs_analysis.export.llmd import lint_llmd, queue_budget_s
-from hs_analysis.export.model import load_documents
+from hs_analysis.export.model import IdleTtft, load_documents
 from hs_analysis.policy.model import Bounds
 from hs_analysis.schema.results import Estimate
 
@@ -139,3 +140,56 @@ def test_every_item_of_a_policy_is_in_the_output_or_in_the_losses():
             unsaid.append(path)
     assert unsaid == []
     assert sum(line.startswith("#") for line in text_of(replace(policy, recommended=False)).splitlines()) <= 6
+
+
+def record_of(options=FULL):
+    files = export(POLICIES["one primary"], "llmd", options).files
+    (text,) = (text for name, text in files.items() if name.endswith("calibration.json"))
+    return json.loads(text)
+
+
+def test_the_calibration_record_has_our_interval_and_is_not_applied():
+    """Status NOT_RUN, as no chunk is known; capacity, its interval and the fingerprint ride along."""
+    record = record_of()
+    assert lint_calibration(record) == []
+    assert (record["schema_version"], record["status"], record["applied"]) == (1, "NOT_RUN", False)
+    assert record["valid_samples"] == 0
+    assert not {"chunk_tokens", "median_ttft_seconds", "peak_prefill_tokens_per_second"} & set(record)
+    own = record["hs_analysis"]
+    assert own["prefill_tokens_per_second"] == {"value": 4000.0, "low": 3500.0, "high": 4600.0}
+    assert own["fingerprint"].startswith("sha256:")
+    assert "metrics tell no chunk" in own["reason"]
+
+
+def test_the_calibration_record_has_the_idle_ttft_where_it_was_measured():
+    """Requests that found the service empty, and their prompts."""
+    record = record_of(lacking(idle_ttft=IdleTtft(0.5, 24, 2048.0)))
+    assert lint_calibration(record) == []
+    assert (record["median_ttft_seconds"], record["valid_samples"]) == (0.5, 24)
+    assert record["hs_analysis"]["idle_prompt_tokens"] == 2048.0
+    assert record["status"] == "NOT_RUN"
+
+
+APPLIED = {
+    "schema_version": 1, "status": "OK", "fingerprint": "sha256:1", "chunk_tokens": 8192, "valid_samples": 20,
+    "median_ttft_seconds": 0.514, "peak_prefill_tokens_per_second": 15938, "applied": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, []),
+        ({"schema_version": 2}, ["schema_version is not 1"]),
+        ({"status": "DONE"}, ["status is not one of OK, NOT_RUN, FAILED, BLOCKED"]),
+        ({"valid_samples": 9}, ["valid_samples is below 10, and the status is OK"]),
+        ({"chunk_tokens": None}, ["chunk_tokens is not above 0, and the status is OK"]),
+        ({"median_ttft_seconds": 0.0}, ["median_ttft_seconds is not above 0, and the status is OK"]),
+        ({"fingerprint": ""}, ["fingerprint is empty, and the status is OK"]),
+        ({"applied": "no"}, ["applied 'no' is of another type"]),
+        ({"peak": 1}, ["peak is no key of the record"]),
+    ],
+)
+def test_a_record_that_the_router_would_skip_is_named(changes, says):
+    """What the router's proposal asks of a record of status OK."""
+    assert lint_calibration(APPLIED | changes) == says
