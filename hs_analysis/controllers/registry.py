@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from hs_analysis.controllers import aibrix, dynamo, heteroscale, hpa, keda, kthena
+from hs_analysis.controllers import aibrix, dynamo, heteroscale, hpa, keda, kthena, slo_aware
 from hs_analysis.controllers.heteroscale import HeteroScale, HeteroScaleBatch
 from hs_analysis.controllers.kthena import KthenaBatch, RatioBand, RatioConstraint, within_ratio
 from hs_analysis.controllers.lanes import (
@@ -78,6 +78,8 @@ class Sizing:
         (value, low, high) of prefill ÷ decode; None when it is not known.
     reading_s
         Range of the query that an HPA or a ScaledObject follows [s]: what a policy of the service reads too.
+    slo_s
+        Limits of latencies, by signal [s]; those that were not given are absent.
     """
 
     targets: Mapping[str, float | None]
@@ -86,6 +88,7 @@ class Sizing:
     bounds: Mapping[str, tuple[int, int]]
     ratio: tuple[float, float, float] | None = None
     reading_s: float = 60.0
+    slo_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,29 @@ def _size_kthena(sizing: Sizing) -> Autoscaler | str:
     return Autoscaler("kthena", found.pools, band)
 
 
+_ANSWERS_TO = {"ttft": ("prefill", "mixed"), "tbt": ("decode", "mixed")}
+"""Latency → the pools that it drives."""
+
+
+def _size_slo_aware(sizing: Sizing) -> Autoscaler | str:
+    pools = {}
+    for role, (least, most) in sizing.bounds.items():
+        latencies = [name for name, roles in _ANSWERS_TO.items() if role in roles and name in sizing.slo_s]
+        if not latencies:
+            return f"no SLO is given for the latency of {role}"
+        found = []
+        for name in latencies:
+            p90 = f"{name}_p90_{slo_aware.RANGE_S:g}s"
+            owner = next((own for own in ("service", role) if (p90, own) in sizing.readable), None)
+            if owner is None:
+                over = f"the P90 of {name.upper()} over {slo_aware.RANGE_S:g} s"
+                return f"{over} was not evaluated on this history"
+            found.append(slo_aware.Latency(f"{p90}@{owner}", sizing.slo_s[name]))
+        scaler = replace(slo_aware.SCALER, min_replicas=least, max_replicas=most)
+        pools[role] = slo_aware.SloAware(tuple(found), scaler=scaler)
+    return Autoscaler("slo_aware", pools)
+
+
 CONTROLLERS: tuple[Controller, ...] = (
     Controller(
         "hpa", "Kubernetes HPA with default behaviour", hpa.Hpa, hpa.HpaBatch, hpa.structure,
@@ -244,6 +270,11 @@ CONTROLLERS: tuple[Controller, ...] = (
     Controller(
         "kthena", "Kthena with the derived band as ratio constraint", kthena.Kthena, kthena.KthenaBatch,
         kthena.structure, "pool total ÷ target per role, then prefill ÷ decode", kthena.SOURCES, _size_kthena,
+    ),
+    Controller(
+        "slo_aware", "llm-d's SLO-aware formula", slo_aware.SloAware, slo_aware.SloAwareBatch,
+        slo_aware.structure, "P90 latencies ÷ SLO, where what is missing counts as idle", slo_aware.GUIDE,
+        _size_slo_aware,
     ),
 )  # fmt: skip
 """Reactive autoscalers. HeteroScale's rule is ``heteroscale``; fixed counts need no controller."""

@@ -552,6 +552,7 @@ def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, settings:
         bounds,
         (ratio.value, ratio.low, ratio.high) if ratio else None,
         reading_of(history, [(signal, role) for role, signal in work.items() if signal]).window_s,
+        {name: limit_s for name in ("ttft", "tbt") if (limit_s := settings.slo.limit_s(name)) is not None},
     )
 
 

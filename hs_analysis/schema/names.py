@@ -103,6 +103,7 @@ AUTOSCALERS = {
     "dynamo_load": "Dynamo planner, load-based, default thresholds",
     "dynamo_throughput": "Dynamo planner, throughput-based, constant predictor, engines sized by the target",
     "kthena": "Kthena AutoscalingPolicy with the derived band as ratio constraint",
+    "slo_aware": "llm-d's SLO-aware formula: P90 of TTFT drives prefill, P90 of TBT decode",
 }
 """Autoscalers of the field with their documented defaults, sized by the derived targets."""
 

@@ -45,7 +45,7 @@ def sizing(**changes: object) -> Sizing:
 
 def test_every_row_says_where_its_numbers_come_from() -> None:
     """Names and parameter types are unique; defaults have a source; each is sized or says why."""
-    assert len({row.name for row in CONTROLLERS}) == len({row.parameters for row in CONTROLLERS}) == 7
+    assert len({row.name for row in CONTROLLERS}) == len({row.parameters for row in CONTROLLERS}) == 8
     for row in CONTROLLERS:
         assert row.source.startswith("https://")
         assert row.observes

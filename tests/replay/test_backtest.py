@@ -278,6 +278,7 @@ def test_reasons_name_what_cannot_be_expressed() -> None:
         "dynamo_load": (
             "its prefill thresholds are shares of the engine's context length, which metrics do not hold"
         ),
+        "slo_aware": "the P90 of TTFT over 60 s was not evaluated on this history",
         "timetable": "the training window does not hold every hour of a day",
     }
     assert found.result.calibration["least_instance_hours"] > 0

