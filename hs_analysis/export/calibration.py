@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hs_analysis.export.model import ExportOptions
+from hs_analysis.export.model import ExportOptions, warning_of
 from hs_analysis.policy.model import Policy
 
 CALIBRATION_SUFFIX = "calibration.json"
@@ -40,7 +40,8 @@ def calibration_record(policy: Policy, options: ExportOptions) -> str:
     """
     measured = options.measured
     capacity, idle = measured.prefill_capacity, measured.idle_ttft
-    own: dict[str, Any] = {"reason": _REASON}
+    warning = {} if policy.recommended else {"warning": warning_of(options)}
+    own: dict[str, Any] = {**warning, "reason": _REASON}
     if capacity is not None:
         own |= {
             "definition": _DEFINITION,

@@ -36,8 +36,11 @@ from hs_analysis.export.rules import RULES_SUFFIX, lint_rules
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import EXPORT_TARGETS
 
-Lint = Callable[[Mapping[str, Any]], list[str]]
-"""One document of a file → what is wrong with it, one sentence a problem."""
+Lint = Callable[[Any], list[str]]
+"""One document of a file → what is wrong with it, one sentence a problem.
+
+A document is a mapping; a file that is neither YAML nor JSON is one, its text.
+"""
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,8 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
         first.append(Loss("controller", "approximated", said))
     if first:
         lines = comment([loss.text for loss in first])
-        # JSON has no comments: a dashboard says it itself.
-        files = {name: text if name.endswith(".json") else lines + text for name, text in made.files.items()}
+        # Others have no comments: a dashboard says it itself.
+        files = {name: lines + text if name.endswith(".yaml") else text for name, text in made.files.items()}
         made = Export(made.target, files, (*first, *made.losses))
     for name, text in made.files.items():
         problems = _problems(row, name, text)
@@ -182,4 +185,5 @@ def _problems(target: ExportTarget, name: str, text: str) -> list[str]:
     lint = target.lint_of(name)
     if lint is None:
         return ["no check of this kind of file"]
-    return [problem for body in load_documents(text) for problem in lint(body)]
+    bodies = load_documents(text) if name.endswith((".yaml", ".json")) else [text]
+    return [problem for body in bodies for problem in lint(body)]

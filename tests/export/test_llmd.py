@@ -170,6 +170,15 @@ def test_the_calibration_record_has_the_idle_ttft_where_it_was_measured():
     assert record["status"] == "NOT_RUN"
 
 
+def test_the_calibration_record_of_a_policy_that_is_not_recommended_says_so():
+    """JSON has no first line for it."""
+    policy = full_policy(recommended=False)
+    options = replace(FULL, advised_against="nothing beats what runs")
+    files = export(policy, "llmd", options).files
+    (text,) = (text for name, text in files.items() if name.endswith("calibration.json"))
+    assert json.loads(text)["hs_analysis"]["warning"].endswith("nothing beats what runs.")
+
+
 APPLIED = {
     "schema_version": 1, "status": "OK", "fingerprint": "sha256:1", "chunk_tokens": 8192, "valid_samples": 20,
     "median_ttft_seconds": 0.514, "peak_prefill_tokens_per_second": 15938, "applied": False,

@@ -1,9 +1,12 @@
 import pytest
+from export.scenes import full_policy
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from hs_analysis.export.model import dump_documents, load_documents
+from hs_analysis.export import ExportOptions, export
+from hs_analysis.export.model import Export, dump_documents, load_documents
+from hs_analysis.export.targets import TARGETS, ExportTarget
 
 WORDS = [
     "y",
@@ -54,3 +57,18 @@ def test_a_long_query_stays_on_one_line():
     """Nothing is folded, so a query can be copied."""
     query = "sum(rate(m_total[5m])) + " * 40
     assert f"expr: {query}".strip() in dump_documents([{"expr": query.strip()}])
+
+
+def test_a_file_of_neither_yaml_nor_json_is_checked_and_written_as_its_text(monkeypatch):
+    """A table of commas: its check gets the text with its lines, and no comment goes before its first row."""
+    text, seen = "signal,target\ndecode_tps,3800\n", []
+    row = ExportTarget(
+        "table",
+        lambda policy, options: Export("table", {"prod.chat.table.csv": text}, ()),
+        {"table.csv": lambda body: seen.append(body) or []},
+    )
+    monkeypatch.setitem(TARGETS, "table", row)
+    made = export(full_policy(recommended=False), "table", ExportOptions(advised_against="nothing is better"))
+    assert made.files["prod.chat.table.csv"] == text
+    assert seen == [text]
+    assert "nothing is better" in made.losses[0].text
