@@ -373,7 +373,7 @@ def _with_namespace(
     query = f"label_values({first[1]}, {first[2]})"
     variables.append(
         {"type": "query", "name": "namespace", "label": "Namespace", "datasource": DATA_SOURCE,
-         "query": query, "definition": query, "refresh": 2, "sort": 1, "current": {"text": own, "value": own}}
+         "query": query, "refresh": 2, "sort": 1, "current": {"text": own, "value": own}}
     )  # fmt: skip
     changed: list[Mapping[str, Any]] = []
     for panel in panels:

@@ -20,7 +20,7 @@ import pytest
 from outside import needs
 
 START_S = 30.0
-FILL_S = 120.0
+FILL_S = 600.0
 # Samples of any age are kept.
 RETENTION = "100y"
 # One block, so that promtool reads the text once and not once per two hours.

@@ -1,13 +1,17 @@
 """Grafana dashboards of a policy: what Grafana's own model takes, what each chart asks, what is lost."""
 
+import copy
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import promql_parser
 import pytest
+from export import grafana_models
 from export.scenes import UTIL_PROMQL, full_policy, renamed_keys
 from export.test_keda import POLICIES
 
@@ -61,22 +65,59 @@ def test_a_dashboard_is_one_that_grafana_takes(name, options):
     """Its model without an unknown field, panels that Grafana brings, and queries that parse."""
     body = body_of(POLICIES[name], options)
     jsonschema.validate(body, SCHEMA)
+    assert grafana_models.problems(body) == []
     assert {panel["type"] for panel in body["panels"]} <= CORE_PANELS
     for panel in body["panels"]:
         for expr in queries(panel).values() if "targets" in panel else ():
             promql_parser.parse(expr)
 
 
-def test_no_field_of_a_dashboard_is_free():
-    """Rename any key: the model refuses it."""
+@pytest.fixture(scope="module")
+def one_of_each() -> dict[str, Any]:
+    """A dashboard with one panel of each kind."""
     body = body_of(full_policy())
     kinds = [panel["type"] for panel in body["panels"]]
     body["panels"] = [body["panels"][kinds.index(kind)] for kind in dict.fromkeys(kinds)]
-    renamed = [(path, broken) for path, broken in renamed_keys(body) if path[-1] not in ("1", "2")]
+    return body
+
+
+def test_no_field_of_a_dashboard_is_free(one_of_each: dict[str, Any]) -> None:
+    """Rename any key: our list of the fields that are written refuses it, and so do Grafana's own models."""
+    renamed = [(path, broken) for path, broken in renamed_keys(one_of_each) if path[-1] not in ("1", "2")]
     checked = jsonschema.Draft202012Validator(SCHEMA)
-    assert checked.is_valid(body)
+    assert checked.is_valid(one_of_each)
     assert len(renamed) > 100
     assert [path for path, broken in renamed if checked.is_valid(broken)] == []
+    assert [path for path, broken in renamed if not grafana_models.problems(broken)] == []
+
+
+def test_each_value_has_the_type_of_grafanas_models(one_of_each: dict[str, Any]) -> None:
+    """Text for a number, a number for text or a switch: the models refuse it."""
+    wrong = list(mistyped(one_of_each))
+    assert len(wrong) > 80
+    passed = [path for path, broken in wrong if not grafana_models.problems(broken)]
+    # Gaps are drawn never, always, or up to so many milliseconds.
+    assert {path[-1] for path in passed} == {"spanNulls"}
+
+
+def mistyped(body: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the path of each value that is no list or map, and a copy in which its type is another."""
+    for path, value in leaves(body):
+        broken = copy.deepcopy(body)
+        place = broken
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = 3 if isinstance(value, str | bool) else "text"
+        yield path, broken
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield path and value of all that is no list or map."""
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not isinstance(value, dict | list):
+        yield path, value
+    for key, one in below:
+        yield from leaves(one, (*path, key))
 
 
 def test_a_pool_is_drawn_against_what_the_policy_wants():
