@@ -33,7 +33,8 @@ HEIGHT = 8
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 UNITS = {"s": "s", "ratio": "percentunit", "requests": "short", "instances": "short", "": "none"}
-"""Unit of the catalogue → Grafana's name of it; any other is written behind the number."""
+"""Unit of the catalogue → Grafana's name of it; any other is written behind the number, after a
+space of Grafana's own."""
 
 BLUE, GREEN, ORANGE, RED, CLEAR = "blue", "green", "orange", "red", "transparent"
 
@@ -274,7 +275,7 @@ def _chart(
     """
     style = "dashed+area" if filled else "dashed"
     defaults = {
-        "unit": UNITS.get(unit, f"suffix: {unit}"),
+        "unit": UNITS.get(unit, f"suffix:{unit}"),
         "min": 0,
         "color": {"mode": "palette-classic"},
         "thresholds": {"mode": "absolute", "steps": [{"color": color, "value": at} for at, color in steps]},

@@ -131,7 +131,7 @@ def test_a_pool_is_drawn_against_what_the_policy_wants():
     assert queries(load)["target"] == "vector(3800)"
     assert queries(load)["per instance"] == f"({full_policy().primaries[0].promql}) / ({COUNTS['decode']})"
     assert levels(load) == [None, 3420, 3990]
-    assert load["fieldConfig"]["defaults"]["unit"] == "suffix: tokens/s"
+    assert load["fieldConfig"]["defaults"]["unit"] == "suffix:tokens/s"
     follower = chart(body, "Instances: prefill")  # by the ratio: half a prefill instance for each decode one
     assert "/ 7600), 2), 12)" in queries(follower)["the policy wants"]
 
