@@ -1,0 +1,232 @@
+"""What the file of each export target does on fresh histories, beside KEDA's: hours, violations, faults, losses.
+
+``hsa run`` sees the dumps of a simulated history and selects for KEDA; what its run folder says of the file of
+each target (read back, replayed on the held part and under faults) is kept, one line a history.
+
+    PYTHONPATH=tests python -m end_to_end.targets_table --seeds 1 --first-seed 9001 --jobs 2 --out targets.jsonl
+
+appends one line a history to the file, leaves out those that are in it already, and prints the table of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from end_to_end.closed_loop import in_processes, kinds, written_of
+from end_to_end.runs import here
+from simulator import Kind, history
+
+from hs_analysis.export.model import Loss
+from hs_analysis.schema.names import TARGET_TITLES
+
+SELECTED_FOR = "keda"
+"""The target whose controller the policy is selected for: the others are set against its file."""
+
+WHOLE = "*"
+"""The item of a loss that speaks of the whole policy."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one run says of the file of one target.
+
+    Attributes
+    ----------
+    written
+        Whether an object was written.
+    why_not
+        Why it was not written or not replayed; empty where it was.
+    row
+        The row of the backtest that runs it; targets with one row run the same.
+    hours
+        Instance-hours on the held part.
+    over, faults, bursts
+        Share of windows over the SLO: undisturbed, under the nine faults (their mean), under bursts.
+    dropped, approximated
+        Items of the policy that it does not hold or not quite, of those that may change a count.
+    """
+
+    target: str
+    written: bool
+    why_not: str
+    row: str | None
+    hours: float | None
+    over: float | None
+    faults: float | None
+    bursts: float | None
+    dropped: tuple[str, ...]
+    approximated: tuple[str, ...]
+
+
+def seen_of(run_dir: Path) -> list[Seen]:
+    """Return what a run folder of one service says of each target."""
+    (service,) = json.loads((run_dir / "summary.json").read_text("utf-8"))["services"]
+    return [_seen(run_dir / "exports" / one["target"], one) for one in service["replay"]["targets"]]
+
+
+def _seen(folder: Path, one: Mapping[str, Any]) -> Seen:
+    """Return what the backtest and the losses of one target say."""
+    losses = [Loss(**row) for path in folder.glob("*.losses.json") for row in json.loads(path.read_text())]
+    refused = next((loss.text for loss in losses if (loss.item, loss.kind) == (WHOLE, "refused")), "")
+    moving = [loss for loss in losses if loss.changes_counts and loss.item != WHOLE]
+
+    def items(kind: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(loss.item for loss in moving if loss.kind == kind))
+
+    return Seen(
+        one["target"], bool(losses) and not refused, refused or one["why_not"], one["policy"],
+        one["instance_hours"], one["slo_violation_ratio"], one["under_faults"], one["under_bursts"],
+        items("dropped"), items("approximated"),
+    )  # fmt: skip
+
+
+def observe(kind: Kind, seed: int, folder: Path) -> dict[str, Any]:
+    """Run the command line on one history; return its line: what it says of each target, and how it ended."""
+    begun = time.perf_counter()
+    written = written_of(history(kind, seed), folder, "--target", SELECTED_FOR)
+    here("replay", written.run_dir, "--fault", "all", "-q")
+    here("report", written.run_dir, "-q")
+    line = {
+        "kind": kind.name,
+        "seed": seed,
+        "recommend": written.service["decision"]["recommend"],
+        "targets": [asdict(one) for one in seen_of(written.run_dir)],
+    }
+    shutil.rmtree(written.run_dir)
+    return line | {"seconds": time.perf_counter() - begun}
+
+
+def observe_all(chosen: Sequence[tuple[Kind, int]], out: Path, jobs: int) -> list[dict[str, Any]]:
+    """Observe histories, adding the line of each to a file; return the lines of all of them.
+
+    Those that are in the file already are not run again. A line that an interrupt cut short is run again.
+    """
+    known = {(one["kind"], one["seed"]): one for one in _lines(out)}
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [(kind, seed, Path(folder)) for kind, seed in chosen if (kind.name, seed) not in known]
+        for number, line in enumerate(in_processes(observe, tasks, jobs), 1):
+            known[line["kind"], line["seed"]] = line
+            out.write_text("".join(json.dumps(one) + "\n" for one in known.values()), encoding="utf-8")
+            sys.stderr.write(f"{number}/{len(tasks)} {line['kind']}-{line['seed']}: {line['seconds']:.0f} s\n")
+    return [known[kind.name, seed] for kind, seed in chosen]
+
+
+def _lines(out: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a file; none where there is no file."""
+    texts = out.read_text("utf-8").split("\n")[:-1] if out.exists() else []
+    return [json.loads(text) for text in texts]
+
+
+Values = list[float]
+Field = Callable[[Seen], float | None]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The file of one target beside KEDA's, over histories.
+
+    ``hours`` are ÷ KEDA's; ``over``, ``faults`` and ``bursts`` are points more than KEDA's.
+    """
+
+    target: str
+    histories: int
+    written: int
+    replayed: int
+    same: int
+    hours: Values
+    over: Values
+    faults: Values
+    bursts: Values
+    dropped: Values
+    approximated: Values
+
+
+def beside(lines: Sequence[Mapping[str, Any]]) -> list[Beside]:
+    """Return each target beside KEDA's, in the order of `TARGET_TITLES`; only histories where both were run."""
+    histories = [{one["target"]: Seen(**one) for one in line["targets"]} for line in lines]
+    return [_beside(target, histories) for target in TARGET_TITLES]
+
+
+def _beside(target: str, histories: Sequence[Mapping[str, Seen]]) -> Beside:
+    both = [(one[target], one[SELECTED_FOR]) for one in histories if {target, SELECTED_FOR} <= set(one)]
+    theirs = [own for own, _ in both if own.written]
+
+    def more(field: Field) -> Values:
+        pairs = [(field(own), field(keda)) for own, keda in both]
+        return [100.0 * (own - keda) for own, keda in pairs if own is not None and keda is not None]
+
+    ran = [(own, keda) for own, keda in both if own.row is not None]
+    hours = [own.hours / keda.hours for own, keda in ran if own.hours is not None and keda.hours]
+    return Beside(
+        target, len(histories), len(theirs), len(ran), sum(own.row == keda.row for own, keda in ran), hours,
+        more(lambda one: one.over), more(lambda one: one.faults), more(lambda one: one.bursts),
+        [len(own.dropped) for own in theirs], [len(own.approximated) for own in theirs],
+    )  # fmt: skip
+
+
+COLUMNS = (
+    "target", "written", "replayed", "as KEDA's", "hours ÷ KEDA's", "over the SLO", "under faults",
+    "under bursts", "dropped", "approximated",
+)  # fmt: skip
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the table in Markdown, a line each, with what its columns mean above it."""
+    recommended = [line["recommend"] for line in lines]
+    counts = ", ".join(f"{word} {recommended.count(word)}" for word in sorted(set(recommended)))
+    head = [
+        f"{len(lines)} histories, policies selected for KEDA ({counts}). Replayed: read back and run on the "
+        "held part. As KEDA's: it sets up the same.",
+        "Hours: median (least to most). The next three: percentage points of windows over the SLO more than "
+        "KEDA's, median (most). The last two: items of the policy that may change a count, median.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
+    ]
+    return head + [f"| {' | '.join(cells(one))} |" for one in beside(lines)]
+
+
+def cells(one: Beside) -> list[str]:
+    """Return the cells of one row; what is not known is left empty."""
+
+    def points(values: Values) -> str:
+        return f"{statistics.median(values):+.2f} ({max(values):+.2f})" if values else ""
+
+    def median(values: Values) -> str:
+        return f"{statistics.median(values):g}" if values else ""
+
+    hours, own = one.hours, one.target == SELECTED_FOR
+    ratio = f"{statistics.median(hours):.3f} ({min(hours):.3f} to {max(hours):.3f})" if hours else ""
+    return [
+        f"`{one.target}`", f"{one.written} of {one.histories}", str(one.replayed), "" if own else str(one.same),
+        *(["1"] + ["0"] * 3 if own else [ratio, points(one.over), points(one.faults), points(one.bursts)]),
+        median(one.dropped), median(one.approximated),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Observe histories by the options of the command line and print the table."""
+    options = argparse.ArgumentParser(description="The file of each export target beside KEDA's.")
+    options.add_argument("--seeds", type=int, default=1, help="histories of each kind")
+    options.add_argument("--first-seed", type=int, default=9001, help="seed of the first one")
+    options.add_argument("--kinds", nargs="*", default=[], help="names of kinds; all by default")
+    options.add_argument("--jobs", type=int, default=1, help="processes")
+    options.add_argument("--out", type=Path, required=True, help="JSON lines, one a history; added to")
+    given = options.parse_args()
+    wanted = [kind for kind in kinds() if not given.kinds or kind.name in given.kinds]
+    chosen = [(kind, given.first_seed + seed) for seed in range(given.seeds) for kind in wanted]
+    sys.stdout.write("\n".join(table(observe_all(chosen, given.out, given.jobs))) + "\n")
+
+
+if __name__ == "__main__":
+    main()
