@@ -129,25 +129,19 @@ def cycles(window_s: float) -> int:
     return max(1, round(window_s / CYCLE_S))
 
 
-class _Memory:
+class _Memory(PerLane):
     """Values of the newest decisions of all lanes, by their age; NaN where a lane had none."""
 
     def __init__(self, lanes: int, reach_s: float) -> None:
         self.reach_s = reach_s
         self.values = NewestFirst(0, lanes, np.nan)
-        self.times = NewestFirst(0, 1, -np.inf)
-
-    def take(self, lanes: Integers) -> _Memory:
-        """Return the same for some lanes."""
-        taken = _Memory(lanes.size, self.reach_s)
-        taken.values, taken.times = self.values.take(lanes), self.times.take(np.zeros(1, int))
-        return taken
+        self.times = Moments(0)
 
     def add(self, values: Floats, clock_s: float, spacing_s: float) -> None:
         """Remember values of now."""
         if not self.values.depth:
             depth = math.ceil(self.reach_s / spacing_s) + 2
-            self.values, self.times = NewestFirst(depth, values.size, np.nan), NewestFirst(depth, 1, -np.inf)
+            self.values, self.times = NewestFirst(depth, values.size, np.nan), Moments(depth)
         self.values.add(values)
         self.times.add(np.full(1, clock_s))
 

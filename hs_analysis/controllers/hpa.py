@@ -14,9 +14,8 @@ policies are followed sync by sync.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import numpy as np
@@ -28,6 +27,7 @@ from hs_analysis.controllers.lanes import (
     Integers,
     Key,
     Mask,
+    PerLane,
     PoolOrders,
     Scraped,
     Why,
@@ -43,6 +43,9 @@ SLACK = 1e-12
 
 INSTANT_S = 1e-9
 """Slack of an age beside a window or a period [s]."""
+
+TOLERANCE_KNOWN = (1, 33)
+"""First version of Kubernetes that knows the field ``tolerance``; before it has the cluster's 10 % alone."""
 
 Tolerances = tuple[float, float]
 """How far below and above 1 a ratio may be without a change."""
@@ -235,9 +238,41 @@ class NewestFirst:
         taken._rows, taken._first = self._rows[:, lanes], self._first
         return taken
 
+    def beside(self, others: Sequence[NewestFirst]) -> NewestFirst:
+        """Return the rows of this one and of others by their age, in memory of its own."""
+        every = [one.newest(self.depth) for one in (self, *others)]
+        joined = NewestFirst(self.depth, sum(rows.shape[1] for rows in every), 0.0)
+        joined._rows[joined._first :] = np.concatenate(every, axis=1)
+        return joined
 
-@dataclass(slots=True)
-class MetricLanes:
+
+class Moments(NewestFirst):
+    """Times of the newest decisions, the same for all lanes: what is taken or joined is of one age."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth, 1, -np.inf)
+
+    def take(self, lanes: Integers) -> Moments:
+        """Return the same, in memory of its own."""
+        taken = Moments(self.depth)
+        taken._rows, taken._first = self._rows[:, lanes[:1] * 0], self._first
+        return taken
+
+    def beside(self, others: Sequence[NewestFirst]) -> Moments:
+        """Return the same: the others are as old by their own clocks.
+
+        Raises
+        ------
+        ValueError
+            Where they remember more or less.
+        """
+        if any(one.depth != self.depth for one in others):
+            raise ValueError("memories of one age are joined")
+        return self.take(np.zeros(1, int))
+
+
+@dataclass
+class MetricLanes(PerLane):
     """One metric of all lanes: what they have in common, and their numbers, shape (lanes,) each."""
 
     like: Metric
@@ -257,16 +292,6 @@ class MetricLanes:
             ByLane([metric.averaging_s for metric in metrics]),
             {str(kind): kinds == kind for kind in np.unique(kinds)},
             tuple(map(numbers, weights)),
-        )
-
-    def take(self, lanes: Integers) -> MetricLanes:
-        """Return the same for some lanes."""
-        return MetricLanes(
-            self.like,
-            self.target[lanes],
-            self.averaging.take(lanes),
-            {kind: own[lanes] for kind, own in self.kinds.items()},
-            tuple(weight[lanes] for weight in self.weights),
         )
 
     def keys(self, role: str) -> tuple[Key, ...]:
@@ -327,17 +352,13 @@ class MetricLanes:
         return found
 
 
-@dataclass(slots=True)
-class PolicyLanes:
+@dataclass
+class PolicyLanes(PerLane):
     """One rate policy of all lanes, shape (lanes,) each."""
 
     kind: str
     value: Floats
     period_s: Floats
-
-    def take(self, lanes: Integers) -> PolicyLanes:
-        """Return the same for some lanes."""
-        return PolicyLanes(self.kind, self.value[lanes], self.period_s[lanes])
 
     def end(self, began: Floats, sign: int) -> Floats:
         """Return the count that it allows, from where its period began, in one direction (1 or −1).
@@ -352,8 +373,8 @@ class PolicyLanes:
         return end
 
 
-@dataclass(slots=True)
-class DirectionLanes:
+@dataclass
+class DirectionLanes(PerLane):
     """``scaleUp`` or ``scaleDown`` of all lanes."""
 
     sign: int
@@ -373,11 +394,6 @@ class DirectionLanes:
         windows = numbers([one.stabilization_s for one in rules])
         return DirectionLanes(sign, rules[0].select, windows, policies)
 
-    def take(self, lanes: Integers) -> DirectionLanes:
-        """Return the same for some lanes."""
-        policies = tuple(policy.take(lanes) for policy in self.policies)
-        return replace(self, window_s=self.window_s[lanes], policies=policies)
-
     def limit(self, before: Floats, began: Sequence[Floats]) -> Floats:
         """Return the farthest count that the policies allow; ``began`` is one count a policy."""
         if self.select == "Disabled":
@@ -392,8 +408,8 @@ class DirectionLanes:
         return np.maximum(before, found) if self.sign > 0 else np.minimum(before, found)
 
 
-@dataclass(slots=True)
-class SyncGrid:
+@dataclass
+class SyncGrid(PerLane):
     """How windows and periods fall onto rows and syncs of one width; arrays per sync of a row, then lane.
 
     Attributes
@@ -439,11 +455,6 @@ class SyncGrid:
         up_reach, down_reach = (int(one.max(initial=0)) for one in reached)
         return SyncGrid(window_s, syncs, (reached[0], reached[1]), (up_reach, down_reach), (back[0], back[1]))
 
-    def take(self, lanes: Integers) -> SyncGrid:
-        """Return the same for some lanes."""
-        up, down = (tuple(one[:, lanes] for one in direction) for direction in self.back)
-        return replace(self, rows=(self.rows[0][:, lanes], self.rows[1][:, lanes]), back=(up, down))
-
 
 GROWS, SHRINKS, HOLDS, STEP_LIMIT, BOUND, MISSING, IDLE, NOTHING = (
     int(one)
@@ -486,7 +497,7 @@ def _sync_ages(slots: Integers, at: int, syncs: int, sync_s: float, window_s: fl
     return ages
 
 
-class HpaBatch:
+class HpaBatch(PerLane):
     """HorizontalPodAutoscalers of one pool, one a lane, with what they remember.
 
     They remember recommendations a row, the count that was found, and the sum of their own changes at each
@@ -534,15 +545,15 @@ class HpaBatch:
 
     def take(self, lanes: Integers) -> Self:
         """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
-        taken = copy.copy(self)
+        taken = super().take(lanes)
         taken.lanes = np.arange(lanes.size)
-        taken.metrics = tuple(metric.take(lanes) for metric in self.metrics)
-        taken.up, taken.down = self.up.take(lanes), self.down.take(lanes)
-        for name in ("least", "most", "below", "above", "found", "found_s", "changed", "last_s"):
-            setattr(taken, name, getattr(self, name)[lanes])
-        taken.grid = None if self.grid is None else self.grid.take(lanes)
-        taken.recommended, taken.changes = self.recommended.take(lanes), self.changes.take(lanes)
         return taken
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the lanes of these controllers, then those of others, which came from them by `take`."""
+        joined = super().beside(others)
+        joined.lanes = np.arange(joined.found.size)
+        return joined
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Ask for the count of every pool.

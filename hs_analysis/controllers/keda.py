@@ -10,16 +10,15 @@ not modelled.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
 from hs_analysis.controllers import hpa
 from hs_analysis.controllers.hpa import Hpa, HpaBatch, Metric, numbers
-from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Mask, PoolOrders, Why, documented
+from hs_analysis.controllers.lanes import Fleet, Floats, Key, Mask, PerLane, PoolOrders, Why, documented
 from hs_analysis.schema.clock import UTC_NAME, minute_of_week
 
 DOC = "https://keda.sh/docs/latest/reference/scaledobject-spec/"
@@ -79,7 +78,7 @@ def structure(parameters: Keda) -> Hashable:
     return hpa.structure(parameters.hpa), behavior, parameters.idle_replica_count is not None, zone
 
 
-class KedaBatch:
+class KedaBatch(PerLane):
     """ScaledObjects of one pool, one a lane, with what they remember.
 
     They remember the HPA's memory, failures in a row of each trigger, and when one was last active [Unix s].
@@ -127,19 +126,6 @@ class KedaBatch:
     def reach_s(self) -> float:
         """How far back they read [s]."""
         return self.hpa.reach_s
-
-    def take(self, lanes: Integers) -> Self:
-        """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
-        taken = copy.copy(self)
-        taken.hpa = self.hpa.take(lanes)
-        for name in (
-            "least", "rest", "polling_s", "cooldown_s", "activation", "empty", "threshold", "replicas",
-            "active_s",
-        ):  # fmt: skip
-            setattr(taken, name, getattr(self, name)[lanes])
-        taken.failures = self.failures[:, lanes]
-        taken.plan = self.plan[:, lanes]
-        return taken
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Ask for the count of every pool."""

@@ -16,11 +16,9 @@ and the defaults of its admission webhook. What differs from a HorizontalPodAuto
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,6 +27,7 @@ from hs_analysis.controllers.hpa import (
     Hpa,
     Metric,
     MetricLanes,
+    Moments,
     NewestFirst,
     RatePolicy,
     Rules,
@@ -41,6 +40,7 @@ from hs_analysis.controllers.lanes import (
     Integers,
     Key,
     Mask,
+    PerLane,
     PoolOrders,
     Why,
     changes,
@@ -111,8 +111,8 @@ def structure(parameters: Kthena) -> Hashable:
     return hpa.structure(parameters.scaler)
 
 
-@dataclass(slots=True)
-class _Limits:
+@dataclass
+class _Limits(PerLane):
     """The rate limits of one direction (1 or −1) of all lanes, shape (lanes,) each."""
 
     sign: int
@@ -135,15 +135,6 @@ class _Limits:
             numbers([one.stabilization_s for one in rules]),
         )
 
-    def take(self, lanes: Integers) -> _Limits:
-        """Return the same for some lanes."""
-        return replace(
-            self,
-            values=tuple(value[lanes] for value in self.values),
-            period_s=self.period_s[lanes],
-            window_s=self.window_s[lanes],
-        )
-
     def end(self, past: Floats) -> Floats:
         """Return the count that they allow, from the extreme count of the period."""
         if self.select == "Disabled":
@@ -159,7 +150,7 @@ class _Limits:
         return np.where(self.period_s > 0, found, self.sign * np.inf)
 
 
-class KthenaBatch:
+class KthenaBatch(PerLane):
     """Roles of disaggregated targets, one a lane, before the ratio is looked at, with what they remember.
 
     They remember recommendations and the counts after the limits of each decision, and until when panic lasts
@@ -192,7 +183,7 @@ class KthenaBatch:
         self.clock_s = 0.0
         self.recommended = NewestFirst(0, len(parameters), np.nan)
         self.corrected = NewestFirst(0, len(parameters), np.nan)
-        self.times = NewestFirst(0, 1, -np.inf)
+        self.times = Moments(0)
         self._ahead_s = 0.0
         self.settled = False
 
@@ -205,20 +196,6 @@ class KthenaBatch:
     def reach_s(self) -> float:
         """How far back they read [s]."""
         return max(metric.reach_s for metric in self.metrics)
-
-    def take(self, lanes: Integers) -> Self:
-        """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
-        taken = copy.copy(self)
-        taken.metrics = tuple(metric.take(lanes) for metric in self.metrics)
-        taken.up, taken.down = self.up.take(lanes), self.down.take(lanes)
-        for name in (
-            "least", "most", "tolerance", "threshold", "percent", "panic_period_s", "hold_s", "until_s",
-            "last_s",
-        ):  # fmt: skip
-            setattr(taken, name, getattr(self, name)[lanes])
-        taken.recommended, taken.corrected = self.recommended.take(lanes), self.corrected.take(lanes)
-        taken.times = self.times.take(np.zeros(1, int))
-        return taken
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Ask for the count of every pool: the decisions of a row, evenly spread over it."""
@@ -360,7 +337,7 @@ class KthenaBatch:
             depth = math.ceil(reach_s / spacing_s) + 2
             lanes = t_s.size
             self.recommended, self.corrected = (NewestFirst(depth, lanes, np.nan) for _ in range(2))
-            self.times = NewestFirst(depth, 1, -np.inf)
+            self.times = Moments(depth)
         else:
             self.clock_s += float(t_s[0] - self.last_s[0]) - self._ahead_s
         self._ahead_s = 0.0
@@ -380,8 +357,8 @@ def decisions(window_s: float, sync_s: float) -> int:
     return max(1, round(window_s / sync_s))
 
 
-@dataclass(frozen=True, slots=True)
-class RatioBand:
+@dataclass(frozen=True)
+class RatioBand(PerLane):
     """Ratio constraints of all lanes: ends of the band and bounds of the counts, shape (lanes,) each."""
 
     low: Floats
@@ -402,13 +379,6 @@ class RatioBand:
             numbers([one.decode[0] for one in constraints]),
             numbers([one.decode[1] for one in constraints]),
         )
-
-    def take(self, lanes: Integers) -> RatioBand:
-        """Return the same for some lanes; one may come twice."""
-        return RatioBand(
-            self.low[lanes], self.high[lanes], self.prefill_least[lanes], self.prefill_most[lanes],
-            self.decode_least[lanes], self.decode_most[lanes],
-        )  # fmt: skip
 
     def of_prefill(self, counts: Floats) -> Floats:
         """Return prefill counts within their bounds."""

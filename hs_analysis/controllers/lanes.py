@@ -254,6 +254,9 @@ class Batch(Protocol):
     def take(self, lanes: Integers) -> Self:
         """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
 
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the lanes of these controllers, then those of others, which came from them by `take`."""
+
 
 def key_of(signal: str, role: str) -> Key:
     """Return the reading of a pool's signal; ``signal@role`` is a reading of another pool."""
@@ -273,8 +276,15 @@ class PerLane:
         """Return the same for some lanes; one may come twice, and nothing is shared with the original."""
         taken = copy.copy(self)
         for name, value in vars(self).items():
-            setattr(taken, name, _taken(value, lanes))
+            object.__setattr__(taken, name, _taken(value, lanes))
         return taken
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the lanes of this one, then those of others, which differ from it in values alone."""
+        joined = copy.copy(self)
+        for name, value in vars(self).items():
+            object.__setattr__(joined, name, _beside([value, *(vars(other)[name] for other in others)]))
+        return joined
 
 
 def _taken(value: Any, lanes: Integers) -> Any:
@@ -287,6 +297,20 @@ def _taken(value: Any, lanes: Integers) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_taken(one, lanes) for one in value)
     return value
+
+
+def _beside(values: Sequence[Any]) -> Any:
+    """Return values of several, the lanes of the first in front; what has no lanes is that of the first."""
+    first = values[0]
+    if isinstance(first, np.ndarray):
+        return np.concatenate(values, axis=-1)
+    if callable(getattr(first, "beside", None)):
+        return first.beside(values[1:])
+    if isinstance(first, dict):
+        return {key: _beside([one[key] for one in values]) for key in first}
+    if isinstance(first, list | tuple):
+        return type(first)(_beside(column) for column in zip(*values, strict=True))
+    return first
 
 
 class ByLane(PerLane):

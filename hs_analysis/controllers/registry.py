@@ -59,6 +59,9 @@ class PoolBatch(Protocol):
     def take(self, lanes: Integers) -> Self:
         """Return the same controllers, with all that they remember, for some lanes."""
 
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the lanes of these controllers, then those of others, which came from them by `take`."""
+
 
 @dataclass(frozen=True)
 class Sizing:
@@ -312,7 +315,7 @@ class _Stack(PerLane):
 
     def step(self, fleet: Fleet) -> dict[str, PoolOrders]:
         """Decide in every lane, per role."""
-        found = self.batch.step(self.beside(fleet))
+        found = self.batch.step(self.side_by_side(fleet))
         parts = {}
         for number, role in enumerate(self.roles):
             own = slice(number * self.lanes, (number + 1) * self.lanes)
@@ -328,7 +331,22 @@ class _Stack(PerLane):
         )
         return taken
 
-    def beside(self, fleet: Fleet) -> Fleet:
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the lanes of this one, then those of others; in the batch those of a role stay together."""
+        every = (self, *others)
+        joined = copy.copy(self)
+        joined.lanes = sum(one.lanes for one in every)
+        begins = np.cumsum([0, *(one.lanes * len(self.roles) for one in every)])
+        order = [
+            begin + number * one.lanes + np.arange(one.lanes)
+            for number in range(len(self.roles))
+            for begin, one in zip(begins.tolist(), every, strict=False)
+        ]
+        batch = self.batch.beside([one.batch for one in others])
+        joined.batch = batch.take(np.concatenate(order))
+        return joined
+
+    def side_by_side(self, fleet: Fleet) -> Fleet:
         """Return what is seen with the pools of all roles side by side."""
         seen = fleet.scraped
 
@@ -425,7 +443,7 @@ class AutoscalerBatch(PerLane):
         spacing_s = fleet.window_s / left
         halted = np.zeros(fleet.lanes, bool)
         for stack, batch in stacks.items():
-            halted |= batch.lacks(stack.beside(fleet)).reshape(len(stack.roles), -1).any(axis=0)
+            halted |= batch.lacks(stack.side_by_side(fleet)).reshape(len(stack.roles), -1).any(axis=0)
         counts: dict[str, Floats] = dict(fleet.desired)
         why: dict[str, Integers] = {}
         for place in range(left):

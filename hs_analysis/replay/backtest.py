@@ -281,7 +281,7 @@ def fault_means(
     (part,) = taking_over((longest,), frame_train, LEAD_S)
     controls = {**policies, **_default_hpa(frame_train, model, derived_train, settings)}
     run = Run(tuple(controls.values()), part, model)
-    shares = fault_shares(run, FAULTS, part.rows - longest.rows, PLACES_TO_SELECT)
+    shares = fault_shares(run, FAULTS, part.rows - longest.rows)
     found = {}
     for name, row in zip(controls, shares, strict=True):
         named = {fault.name: share for fault, share in zip(FAULTS, row.tolist(), strict=True)}

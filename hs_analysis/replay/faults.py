@@ -27,7 +27,7 @@ from hs_analysis.replay.constants import (
 )
 from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, fill, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes
-from hs_analysis.replay.simulate import Control, Lot, Run, Strike, answered, any_of, violations
+from hs_analysis.replay.simulate import Control, Log, Lot, Run, Strike, answered, any_of, violations
 from hs_analysis.schema import names as choices
 from hs_analysis.schema.constants import MAJORITY
 
@@ -37,6 +37,10 @@ metric gap at 6, 12 and 24 hours were 7.6, 6.5 and 8.2 %, those of single hours 
 
 PLACES_TO_SELECT = 6
 """The same where candidates are ranked, all by the same hours; default of this project."""
+
+LANES_IN_STEP = 2000
+"""Most lanes that are run at once under faults; default of this project: a row of a run costs the same up to
+some hundred lanes, and the log of 2,000 lanes over three hours takes 60 MB."""
 
 LEAD_S = 2 * SETTLING_S
 """Time that policies run before the first fault can hit, so that they run counts of their own and not what
@@ -342,16 +346,47 @@ class _Watched:
         return None if late[-1] == self.chance.shape[0] - self.hit_rows - 1 else int(late[-1]) + 1
 
 
-def _chances(run: Run) -> Floats:
-    """Return the chance of violating in any pool with a capacity, shape (rows that passed, lanes)."""
+@dataclass(frozen=True)
+class Hit:
+    """What became of the lanes of a run in a stretch in which each was struck by a fault.
+
+    Attributes
+    ----------
+    stretch
+        The stretch.
+    demand, model
+        Those of the run.
+    log
+        Rows from ``first`` on.
+    order, of_lane
+        Which control is in a lane, and which fault strikes it; shape (lanes,).
+    """
+
+    stretch: FaultRows
+    demand: DemandTrace
+    model: FleetModel
+    log: Log
+    first: int
+    order: Integers
+    of_lane: Integers
+
+    @property
+    def lanes(self) -> int:
+        """How many there are."""
+        return self.order.size
+
+
+def _chances(run: Run | Hit) -> Floats:
+    """Return the chance of violating in any pool with a capacity, shape (rows of the log, lanes)."""
     known = tuple(role for role, pool in run.model.pools.items() if pool.capacity is not None)
+    rows = len(next(iter(run.log.desired.values())))
     if not known:
-        return np.full((run.row - run.first, run.lanes), math.nan)
+        return np.full((rows, run.lanes), math.nan)
     answers = answered(run.log, run.model, run.demand)
-    return any_of(violations(answers, run.log, run.model), known, run.row - run.first)
+    return any_of(violations(answers, run.log, run.model), known, rows)
 
 
-def _watch(run: Run, chance: Floats, stretch: FaultRows) -> _Watched:
+def _watch(run: Run | Hit, chance: Floats, stretch: FaultRows) -> _Watched:
     """Return what came of the lanes of a run from the start of a stretch to the end of the watch."""
     last = watched_until(stretch, run.demand)
     rows = slice(stretch.first - run.first, last - run.first)
@@ -365,24 +400,65 @@ def _watch(run: Run, chance: Floats, stretch: FaultRows) -> _Watched:
     )  # fmt: skip
 
 
-def struck(
-    run: Run, faults: Sequence[Fault], stretches: Sequence[FaultRows]
-) -> Iterator[tuple[FaultRows, Run, FaultStrike]]:
+def struck(run: Run, faults: Sequence[Fault], stretches: Sequence[FaultRows]) -> Iterator[Hit]:
     """Let a run pass undisturbed up to the last stretch and, from some time before each, under every fault.
+
+    Stretches are run in step, side by side, where nothing but the time tells them apart: what costs time is a
+    row of a run, not a lane of it.
 
     Yields
     ------
-    tuple
-        A stretch, the run under faults as far as it is watched, and which fault strikes which of its lanes.
+    Hit
+        Each stretch under the faults as far as it is watched, in the order given.
     """
+    found: dict[FaultRows, Hit] = {}
+    together: dict[object, list[tuple[FaultRows, Run]]] = {}
     for stretch in stretches:
-        # So long before that a clock which is late has what it shows.
-        run.advance(max(0, stretch.first - rows_of(SKEW_S, run.demand.window_s)))
-        strike = FaultStrike(faults, stretch, run)
-        last = watched_until(stretch, run.demand)
-        hit = run.branch(len(faults), last, strike)
-        hit.advance(last)
-        yield stretch, hit, strike
+        begin = _begin(stretch, run.demand)
+        run.advance(begin)
+        branch = run.branch(1, begin, Strike())
+        together.setdefault(_alike(stretch, run), []).append((stretch, branch))
+    most = max(1, LANES_IN_STEP // max(1, len(faults) * run.lanes))
+    for group in together.values():
+        for number in range(0, len(group), most):
+            found |= {hit.stretch: hit for hit in _in_step(group[number : number + most], faults)}
+    yield from (found[stretch] for stretch in stretches)
+
+
+def _begin(stretch: FaultRows, demand: DemandTrace) -> int:
+    """Return the row from which a stretch is run under faults: a clock that is late has what it shows."""
+    return max(0, stretch.first - rows_of(SKEW_S, demand.window_s))
+
+
+def _alike(stretch: FaultRows, run: Run) -> object:
+    """Return what stretches have in common that can be run in step; one that can't has it for itself.
+
+    In the rows of one there is no gap, and as much has passed before it as any reading looks back.
+    """
+    demand, begin = run.demand, _begin(stretch, run.demand)
+    last = watched_until(stretch, demand)
+    rows = slice(max(0, begin - 1), last)
+    even = np.allclose(np.diff(demand.t_s[rows]), demand.window_s)
+    if demand.gap[rows].any() or not even or begin < run.readings.reach_rows:
+        return stretch
+    return stretch.first - begin, stretch.last - begin, last - begin
+
+
+def _in_step(group: Sequence[tuple[FaultRows, Run]], faults: Sequence[Fault]) -> Iterator[Hit]:
+    """Strike the lanes of runs at the starts of their stretches, all at once."""
+    first, run = group[0]
+    run = run.beside([other for _, other in group[1:]]) if len(group) > 1 else run
+    last = watched_until(first, run.demand)
+    strike = FaultStrike(faults, first, run)
+    hit = run.branch(len(faults), last, strike)
+    hit.advance(last)
+    for stretch, _ in group:
+        ahead = stretch.first - first.first
+        own = np.flatnonzero(hit.ahead == ahead)
+        yield Hit(
+            stretch, run.demand, run.model, hit.log.take(own), hit.first + ahead, hit.order[own],
+            strike.of_lane[own],
+        )  # fmt: skip
 
 
 def fault_shares(run: Run, faults: Sequence[Fault], lead: int, places: int = PLACES) -> Floats:
@@ -393,8 +469,8 @@ def fault_shares(run: Run, faults: Sequence[Fault], lead: int, places: int = PLA
     """
     stretches = steep_stretches(run.demand, run.model, lead, places)
     total = np.zeros((run.lanes, len(faults)))
-    for stretch, hit, strike in struck(run, faults, stretches):
-        total[hit.order, strike.of_lane] += _watch(hit, _chances(hit), stretch).shares()
+    for hit in struck(run, faults, stretches):
+        total[hit.order, hit.of_lane] += _watch(hit, _chances(hit), hit.stretch).shares()
     return total / len(stretches)
 
 
@@ -429,10 +505,10 @@ def replay_faults(
     known = any(pool.capacity is not None for pool in model.pools.values())
     run = Run(tuple(policies.values()), demand, model)
     hits: dict[tuple[int, str], list[_Watched]] = {}
-    for stretch, hit, strike in struck(run, faults, stretches) if faults else ():
-        watched = _watch(hit, _chances(hit), stretch)
+    for hit in struck(run, faults, stretches) if faults else ():
+        watched = _watch(hit, _chances(hit), hit.stretch)
         for lane, control in enumerate(hit.order.tolist()):
-            name = strike.faults[strike.of_lane[lane]].name
+            name = faults[hit.of_lane[lane]].name
             hits.setdefault((control, name), []).append(watched.lane(lane))
     run.advance(demand.rows)
     chance, calm = _chances(run), dict[int, list[_Watched]]()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Self
@@ -345,6 +345,16 @@ class PoolLanes:
             setattr(other, name, getattr(self, name)[lanes])
         other.starting, other.leaving = self.starting[:, lanes], self.leaving[:, lanes]
         return other
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the lanes of this pool, then those of others in states of their own."""
+        joined = copy(self)
+        for name in (
+            "desired", "ready", "pending", "stuck", "backlog", "stock", "blocked", "starting", "leaving",
+        ):  # fmt: skip
+            parts = [getattr(one, name) for one in (self, *others)]
+            setattr(joined, name, np.concatenate(parts, axis=-1))
+        return joined
 
     def paid(self, observed: Floats) -> Floats:
         """Return the instances paid for in this row: running, starting, and those that leave.

@@ -30,6 +30,9 @@ SAME = 1e-9
 BUILT_IN = ("queued_tokens",)
 """Readings of the simulated pool itself: work waiting [tokens]; a front end or engine can export it."""
 
+Row = int | Integers
+"""A row of the demand that all lanes are at, or the row that each lane is at, shape (lanes,)."""
+
 OFFERED = ("request_rate", "offered_tps", "offered_tps_trailing")
 """Recorded columns that rise with the demand when a fault raises it."""
 
@@ -66,14 +69,14 @@ class SameState:
         self.same = {role: np.ones(lanes, bool) for role in demand.offered}
         self.calm = {role: np.ones(lanes, bool) for role in demand.offered}
 
-    def see(self, row: int, passed: Passed) -> None:
+    def see(self, row: Row, passed: Passed) -> None:
         """Take in the completed row."""
         usual = ~passed.altered
         for role, counts in self.counts.items():
             ready = passed.ready[role]
             ran = (ready > 0) & (np.abs(ready - counts[row]) <= SAME * ready) & usual
             self.same[role] = ran & (self.same[role] | self.calm[role])
-            self.calm[role] = (passed.wait[role] == 0) & usual & (not self.waited[role][row])
+            self.calm[role] = (passed.wait[role] == 0) & usual & ~self.waited[role][row]
         if "decode" in self.same and "prefill" in self.same:
             self.same["decode"] = self.same["decode"] & self.undisturbed("prefill")
 
@@ -87,6 +90,14 @@ class SameState:
         other.same = {role: flags[lanes] for role, flags in self.same.items()}
         other.calm = {role: flags[lanes] for role, flags in self.calm.items()}
         return other
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the states of the lanes of this one, then of others on the same demand."""
+        joined = copy(self)
+        for name in ("same", "calm"):
+            parts = [getattr(one, name) for one in (self, *others)]
+            setattr(joined, name, {role: np.concatenate([one[role] for one in parts]) for role in self.same})
+        return joined
 
 
 class LastRows:
@@ -117,6 +128,13 @@ class LastRows:
         other = copy(self)
         other.rows = self.rows[:, lanes]
         return other
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the histories of the lanes of this one, then of others, by their age."""
+        joined = copy(self)
+        last = np.concatenate([one.last() for one in (self, *others)], axis=1)
+        joined.next, joined.rows = 0, np.concatenate([last, last])
+        return joined
 
 
 class Slots:
@@ -161,6 +179,19 @@ class Slots:
         other.held = {slot: held[lanes] for slot, held in self.held.items()}
         other.scraped = {slot: history.take(lanes) for slot, history in self.scraped.items()}
         return other
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return what the lanes of this one scraped, then those of others."""
+        joined = copy(self)
+        joined.held = {
+            slot: np.concatenate([held, *(one.held[slot] for one in others)])
+            for slot, held in self.held.items()
+        }
+        joined.scraped = {
+            slot: history.beside([one.scraped[slot] for one in others])
+            for slot, history in self.scraped.items()
+        }
+        return joined
 
 
 class Readings:
@@ -212,7 +243,12 @@ class Readings:
             role: LastRows(depth, lanes, demand.past("instances", role)) for role in demand.offered
         }
 
-    def read(self, row: int, passed: Passed, state: SameState) -> Floats:
+    @property
+    def reach_rows(self) -> int:
+        """How many rows back a reading looks at what passed in a lane, at least one."""
+        return max((past.depth for past in self.past.values()), default=1)
+
+    def read(self, row: Row, passed: Passed, state: SameState) -> Floats:
         """Return what each signal reads in a completed row, NaN where it was not there.
 
         Shape (keys, lanes).
@@ -239,15 +275,28 @@ class Readings:
             setattr(other, name, {key: one.take(lanes) for key, one in getattr(self, name).items()})
         return other
 
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the readings of the lanes of this one, then of others on the same demand."""
+        joined = copy(self)
+        every = (self, *others)
+        joined.was_altered = np.concatenate([one.was_altered for one in every])
+        joined.off = {key: np.concatenate([one.off[key] for one in every]) for key in self.off}
+        for name in ("past", "reporting"):
+            mine = getattr(self, name)
+            found = {key: one.beside([getattr(o, name)[key] for o in others]) for key, one in mine.items()}
+            setattr(joined, name, found)
+        return joined
+
     def _reading(
-        self, key: Key, row: int, passed: Passed, state: SameState, kept: Mapping[str, Mask]
+        self, key: Key, row: Row, passed: Passed, state: SameState, kept: Mapping[str, Mask]
     ) -> Floats:
         """Return what one signal reads; ``kept`` per pool: lanes in which all that came was served."""
         model, lanes = self.models[key], passed.factor.size
         if model is None and key[0] in BUILT_IN:
             return passed.queued.get(key[1], np.full(lanes, math.nan))
         recorded = np.full(lanes, self.columns[key][row])
-        if model is None or math.isnan(self.columns[key][row]):
+        unknown = np.isnan(recorded)
+        if model is None or unknown.all():
             return np.full(lanes, math.nan)
         if self.at[key][0] in OFFERED:
             recorded = recorded * passed.factor
@@ -255,18 +304,18 @@ class Readings:
             return self._quantile(key, model, row, recorded, state)
         if model.kind == "recorded":
             return recorded
-        same = self._as_it_was(key, model, state)
+        same = self._as_it_was(key, model, state) | unknown
         if same.all():
             return recorded
         return np.where(same, recorded, self._elsewhere(key, model, row, passed, kept[model.pool]))
 
-    def _elsewhere(self, key: Key, model: SignalModel, row: int, passed: Passed, kept: Mask) -> Floats:
+    def _elsewhere(self, key: Key, model: SignalModel, row: Row, passed: Passed, kept: Mask) -> Floats:
         """Return what a signal reads where its pool is not as it was recorded."""
         ready, ratio = passed.ready[model.pool], self.kept[key][row]
         rate = passed.served[model.pool] / self.window_s
         if model.kind == "served":
             factor = self.factors[key][row]
-            found: Floats = rate * (factor if math.isnan(ratio) else np.where(kept, ratio, factor))
+            found: Floats = rate * np.where(kept & ~np.isnan(ratio), ratio, factor)
             return found
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.interp(rate / ready, model.loads, model.values)
@@ -274,8 +323,9 @@ class Readings:
             value = value * ready
         if model.kind == "queue" and model.tokens_per_request:
             value = value + passed.queued[model.pool] / model.tokens_per_request
-        if not math.isnan(ratio):
-            value = np.where(kept, value * ratio, value)
+        told = ~np.isnan(ratio)
+        if told.any():
+            value = np.where(kept & told, value * ratio, value)
         for role, tokens in model.waits:
             value = value + passed.queued[role] / tokens
         for role, share in self.waits[key].items():
@@ -283,15 +333,16 @@ class Readings:
                 value = value + share * passed.wait[role]
         return np.where(ready > 0, value, math.nan)
 
-    def _quantile(self, key: Key, model: SignalModel, row: int, recorded: Floats, state: SameState) -> Floats:
+    def _quantile(self, key: Key, model: SignalModel, row: Row, recorded: Floats, state: SameState) -> Floats:
         """Return a quantile over its range: as recorded where all its rows were so, else of their load.
 
         Nothing that the history never showed is read: above its highest load per instance, while nothing
         waits, the value is unknown.
         """
         asked = self.quantiles[key]
-        rows = min(rows_of(asked.range_s, self.window_s), row + 1)
-        self.off[key] = np.where(self._as_it_was(key, model, state), self.off[key], row)
+        rows = min(rows_of(asked.range_s, self.window_s), int(np.min(row)) + 1)
+        unknown = np.isnan(recorded)
+        self.off[key] = np.where(self._as_it_was(key, model, state) | unknown, self.off[key], row)
         if (self.off[key] <= row - rows).all():
             return recorded
         ready = self.past["ready", model.pool].last()[-rows:]
@@ -305,7 +356,7 @@ class Readings:
         value = np.interp(load, model.loads, model.values) + waited_s
         value = np.where((load > model.known_to * (1.0 + SAME)) & ~(waited_s > 0), UNKNOWN, value)
         value = np.where(count > 0, value, math.nan)
-        return np.where(self.off[key] <= row - rows, recorded, value)
+        return np.where((self.off[key] <= row - rows) | unknown, recorded, value)
 
     def _waited(self, key: Key, asked: Quantile, rows: int, lanes: int) -> Floats:
         """Return what the waits of the last rows add to a quantile over them [s]: requests wait alike."""

@@ -20,7 +20,7 @@ from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_wor
 from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes, violation_probability
 from hs_analysis.replay.queue_attribution import wait_share
-from hs_analysis.replay.readings import Passed, Readings, SameState, Slots, read_from
+from hs_analysis.replay.readings import Passed, Readings, Row, SameState, Slots, read_from
 from hs_analysis.schema.frames import TIMELINE, check
 
 STEP_S = 15.0
@@ -152,6 +152,11 @@ class Lot:
         """Return the same controllers on other lanes."""
         return Lot(where, self.batch.take(lanes), self.slots.take(lanes))
 
+    def beside(self, where: slice, others: Sequence[Lot]) -> Lot:
+        """Return the lanes of this lot, then those of others with the same controllers, at their places."""
+        batches, slots = ([getattr(one, name) for one in others] for name in ("batch", "slots"))
+        return Lot(where, self.batch.beside(batches), self.slots.beside(slots))
+
 
 @dataclass(frozen=True)
 class Fixed:
@@ -176,7 +181,7 @@ class Strike:
 
 
 @dataclass
-class _Log:
+class Log:
     """Rows that have passed, per pool, shape (rows, lanes)."""
 
     desired: dict[str, Floats] = field(default_factory=dict)
@@ -192,6 +197,7 @@ class _Log:
 
     @classmethod
     def blank(cls, roles: Iterable[str], rows: int, lanes: int) -> Self:
+        """Return a log that nothing was written in yet."""
         log = cls()
         for role in roles:
             for name in ("desired", "ready", "paid", "arrived", "served", "queued", "age", "wait", "wanted"):
@@ -199,9 +205,20 @@ class _Log:
             log.code[role] = np.zeros((rows, lanes), np.int64)
         return log
 
+    def take(self, lanes: Integers) -> Log:
+        """Return the rows of some lanes."""
+        return Log(**{
+            name: {role: rows[:, lanes] for role, rows in values.items()}
+            for name, values in vars(self).items()
+        })  # fmt: skip
+
 
 class Run:
-    """Lanes on one capture while time runs: rows from ``first`` on before ``row`` have passed."""
+    """Lanes on one capture while time runs: rows from ``first`` on before ``row`` have passed.
+
+    A lane is ``ahead`` of ``row`` by so many rows, shape (lanes,): 0 but where runs go on `beside` each
+    other from different rows.
+    """
 
     def __init__(self, controls: Sequence[Control], demand: DemandTrace, model: FleetModel) -> None:
         self.demand, self.model, self.strike = demand, model, Strike()
@@ -217,11 +234,12 @@ class Run:
             for role in roles
         }
         self.first = self.row = 0
+        self.ahead: Row = 0
         self.waiting = np.zeros(lanes)
         self.state = SameState(demand, lanes)
         self.draining = {role: np.zeros(lanes) for role in roles}
         self.lots, self.fixed, self.readings = self._placed(groups)
-        self.log = _Log.blank(roles, demand.rows, lanes)
+        self.log = Log.blank(roles, demand.rows, lanes)
 
     @property
     def lanes(self) -> int:
@@ -255,13 +273,57 @@ class Run:
             taken.append(where.start + lanes)
             begin = there.stop
         own = np.concatenate(taken)
+        other.ahead = np.broadcast_to(self.ahead, (self.lanes,))[own]
         other.pools = {role: pool.take(own) for role, pool in self.pools.items()}
         other.draining = {role: counts[own] for role, counts in self.draining.items()}
         other.waiting, other.order = self.waiting[own], self.order[own]
         other.state, other.readings = self.state.take(own), self.readings.take(own)
         other.first, other.strike = self.row, strike
-        other.log = _Log.blank(self.pools, last - self.row, own.size)
+        other.log = Log.blank(self.pools, last - self.row, own.size)
         return other
+
+    def beside(self, others: Sequence[Run]) -> Run:
+        """Return the lanes of this run and of others in step, each going on from the row that its run is at.
+
+        All are branches of one run. No row that follows may be a gap in one lane and none in another; rows
+        that have passed are not in its log.
+        """
+        every = (self, *others)
+        joined = copy(self)
+        joined.lots, joined.fixed = [], []
+        begins = np.cumsum([0, *(one.lanes for one in every)]).tolist()
+        taken, begin = [np.zeros(0, np.int64)], 0
+        for number, group in enumerate([*self.lots, *self.fixed]):
+            alike = [[*one.lots, *one.fixed][number] for one in every]
+            taken += [
+                first + np.arange(one.where.start, one.where.stop)
+                for first, one in zip(begins, alike, strict=False)
+            ]
+            where = slice(begin, begin + sum(one.where.stop - one.where.start for one in alike))
+            begin = where.stop
+            if isinstance(group, Lot):
+                joined.lots.append(group.beside(where, [one for one in alike[1:] if isinstance(one, Lot)]))
+            else:
+                schedules = [one for fixed in alike if isinstance(fixed, Fixed) for one in fixed.schedules]
+                joined.fixed.append(Fixed(where, tuple(schedules)))
+        own = np.concatenate(taken)
+        joined.ahead = np.concatenate(
+            [np.broadcast_to(one.row - self.row + one.ahead, (one.lanes,)) for one in every]
+        )[own]
+        joined.pools = {
+            role: pool.beside([one.pools[role] for one in others]).take(own)
+            for role, pool in self.pools.items()
+        }
+        joined.draining = {
+            role: np.concatenate([one.draining[role] for one in every])[own] for role in self.draining
+        }
+        joined.waiting = np.concatenate([one.waiting for one in every])[own]
+        joined.order = np.concatenate([one.order for one in every])[own]
+        joined.state = self.state.beside([one.state for one in others]).take(own)
+        joined.readings = self.readings.beside([one.readings for one in others]).take(own)
+        joined.first = self.row
+        joined.log = Log.blank(self.pools, 0, own.size)
+        return joined
 
     def results(self) -> tuple[SimulationResult, ...]:
         """Return all rows, once they have passed, in the order of the controls."""
@@ -299,33 +361,33 @@ class Run:
         return lots, fixed, readings
 
     def _pass(self, row: int) -> None:
-        at = row - self.first
+        at, rows = row - self.first, row + self.ahead
         factor = self.strike.demand_factor(row)
         altered = np.zeros(self.lanes, bool) if factor is None else factor != 1.0
         factor = np.ones(self.lanes) if factor is None else factor
         for pool in self.pools.values():
             pool.begin_row()
         self.strike.before_row(row, self.pools)
-        if not self.demand.gap[row]:
-            self._act(row)
-            self._serve(row, at, factor)
+        if not np.any(self.demand.gap[rows]):
+            self._act(rows, at)
+            self._serve(rows, at, factor)
         for role, pool in self.pools.items():
             self.log.desired[role][at] = pool.desired
             self.log.paid[role][at] = pool.paid(self.draining[role])
             self.log.queued[role][at] = pool.backlog
         self._scrape(row, at, factor, altered)
 
-    def _act(self, row: int) -> None:
+    def _act(self, rows: Row, at: int) -> None:
         """Let every lane decide on completed rows, and ask its pools for the counts."""
         for group in self.fixed:
-            self._follow(row, group.where, group.schedules)
-        if row == 0 and not self.demand.before:
+            self._follow(rows, group.where, group.schedules)
+        if np.all(rows == 0) and not self.demand.before:
             return  # nothing was scraped yet, which is not the same as a metric that is missing
         asked = {role: pool.desired.copy() for role, pool in self.pools.items()}
         restored = {role: np.zeros(self.lanes) for role in self.pools}
         for lot in self.lots:
-            orders = lot.batch.step(self._fleet(row, lot))
-            self._note(row, lot.where, orders)
+            orders = lot.batch.step(self._fleet(rows, lot))
+            self._note(at, lot.where, orders)
             for role, counts in orders.counts.items():
                 asked[role][lot.where] = counts
             for role, counts in orders.restored.items():
@@ -335,11 +397,10 @@ class Run:
         for role, pool in self.pools.items():
             pool.ask(asked[role], restored[role])
 
-    def _fleet(self, row: int, lot: Lot) -> Fleet:
+    def _fleet(self, rows: Row, lot: Lot) -> Fleet:
         """Return what the controllers of a lot see."""
-        lanes = lot.where.stop - lot.where.start
         return Fleet(
-            np.full(lanes, self.demand.t_s[row]),
+            np.full(self.lanes, self.demand.t_s[rows])[lot.where],
             self.demand.window_s,
             {role: pool.desired[lot.where] for role, pool in self.pools.items()},
             {role: pool.ready[lot.where] for role, pool in self.pools.items()},
@@ -350,17 +411,18 @@ class Run:
             },
         )
 
-    def _note(self, row: int, where: slice, orders: Orders) -> None:
+    def _note(self, at: int, where: slice, orders: Orders) -> None:
         for role, codes in orders.code.items():
-            self.log.code[role][row - self.first, where] = codes
-            self.log.wanted[role][row - self.first, where] = orders.wanted[role]
+            self.log.code[role][at, where] = codes
+            self.log.wanted[role][at, where] = orders.wanted[role]
 
-    def _follow(self, row: int, where: slice, schedules: tuple[Schedule, ...]) -> None:
+    def _follow(self, rows: Row, where: slice, schedules: tuple[Schedule, ...]) -> None:
         """Set, or ask for, the counts of the row."""
+        own = np.broadcast_to(rows, (self.lanes,))[where].tolist()
         for role, pool in self.pools.items():
-            wanted = np.array([schedule.counts[role][row] for schedule in schedules])
+            wanted = np.array([one.counts[role][row] for one, row in zip(schedules, own, strict=True)])
             wanted = np.where(np.isnan(wanted), pool.desired[where], wanted)
-            if schedules[0].running or row == 0:
+            if schedules[0].running or np.all(rows == 0):
                 change = wanted != pool.desired[where]
                 if change.any():
                     lanes = np.arange(where.start, where.stop)[change]
@@ -370,9 +432,9 @@ class Run:
                 counts[where] = wanted
                 pool.ask(counts)
 
-    def _serve(self, row: int, at: int, factor: Floats) -> None:
+    def _serve(self, rows: Row, at: int, factor: Floats) -> None:
         """Let a row pass; decode work whose prompts still wait for prefill is kept back [tokens]."""
-        work = {role: self.demand.offered[role][row] * self.step_s * factor for role in self.pools}
+        work = {role: self.demand.offered[role][rows] * self.step_s * factor for role in self.pools}
         calm = not self.waiting.any() and all(
             pool.is_calm(work[role], self.step_s) for role, pool in self.pools.items()
         )
@@ -415,8 +477,9 @@ class Run:
             return {role: rows[at] for role, rows in values.items()}
 
         passed = Passed(of(log.served), of(log.queued), of(log.ready), of(log.wait), factor, altered)
-        self.state.see(row, passed)
-        table = self.readings.read(row, passed, self.state)
+        rows = row + self.ahead
+        self.state.see(rows, passed)
+        table = self.readings.read(rows, passed, self.state)
         for lot in self.lots:
             true = lot.slots.of(table[:, lot.where])
             lot.slots.record(
@@ -458,7 +521,7 @@ Answers = Mapping[str, tuple[Floats, Floats]]
 """Per pool what the latency of a row answers to: load per instance [tokens/s], and backlog [s]."""
 
 
-def answered(log: _Log, model: FleetModel, demand: DemandTrace) -> Answers:
+def answered(log: Log, model: FleetModel, demand: DemandTrace) -> Answers:
     """Return per pool the load that the latency answers to, and the backlog it waits for, (rows, lanes)."""
     found = {}
     before_first = wait_share(model.waits, "ttft", "decode")
@@ -474,7 +537,7 @@ def answered(log: _Log, model: FleetModel, demand: DemandTrace) -> Answers:
     return found
 
 
-def violations(answers: Answers, log: _Log, model: FleetModel) -> dict[str, Floats]:
+def violations(answers: Answers, log: Log, model: FleetModel) -> dict[str, Floats]:
     """Return the expected share of violating windows per pool, shape (rows, lanes)."""
     return {
         role: violation_probability(*answers[role], pool, model.allowed, log.ready[role])
@@ -483,7 +546,7 @@ def violations(answers: Answers, log: _Log, model: FleetModel) -> dict[str, Floa
 
 
 def _result(
-    demand: DemandTrace, log: _Log, answers: Answers, violation: Mapping[str, Floats], lane: int, fixed: bool
+    demand: DemandTrace, log: Log, answers: Answers, violation: Mapping[str, Floats], lane: int, fixed: bool
 ) -> SimulationResult:
     def of(values: Mapping[str, Floats]) -> dict[str, Floats]:
         return {role: np.ascontiguousarray(rows[:, lane]) for role, rows in values.items()}

@@ -324,18 +324,24 @@ def test_candidates_are_scored_undisturbed_and_under_every_fault() -> None:
 
 
 def test_faults_are_told_as_one_mean_and_bursts_apart() -> None:
-    """Of the test window, of the policy and of a default HPA; nothing where no capacity is known."""
+    """Of the test window, at the hours of ``--fault``; nothing where no capacity is known."""
     train, test = halves(pd_day(720))
     ours = {"two": control_of(built(train, PAIR))}
     found = fault_means(test, train, derived(), ours, SETTINGS)
     assert list(found) == ["two", "hpa"]
     (part,) = taking_over(demands(test), train, LEAD_S)
     run = Run((ours["two"],), part, fit_fleet(train, derived(), SETTINGS))
-    (row,) = fault_shares(run, FAULTS, 120, PLACES_TO_SELECT).tolist()
+    (row,) = fault_shares(run, FAULTS, 120).tolist()
     own = dict(zip((fault.name for fault in FAULTS), row, strict=True))
     assert found["two"]["bursts"] == pytest.approx(own.pop("burst"))
     assert len(own) == 9
     assert found["two"]["faults"] == pytest.approx(sum(own.values()) / 9)
+    asked = replay_service_faults(test, train, derived(), ours, SETTINGS, FAULTS)
+    for name, shares in found.items():
+        all_of = {one.fault: one.slo_violation_ratio for one in asked if one.policy == name}
+        assert shares["bursts"] == pytest.approx(all_of["burst"], rel=1e-12)
+        nine = [share for fault, share in all_of.items() if fault not in ("none", "burst")]
+        assert shares["faults"] == pytest.approx(sum(nine) / 9, rel=1e-12)
     bare = replace(derived(), capacity=(), thresholds=())
     assert fault_means(test, train, bare, ours, SETTINGS) == {}
     dark = replace(test, table=test.table.drop("instances@prefill", "instances@decode"))

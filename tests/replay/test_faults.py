@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from replay.services import SETTINGS, built, day, derived, pd_day, plain_policy, primary, service
 
+import hs_analysis.replay.faults as module
 from hs_analysis.controllers import CONTROLLERS
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.controls import control_of
@@ -128,10 +129,10 @@ def test_faults_strike_their_own_lanes() -> None:
     """Each of two controls under each of ten faults: what happens in one lane is in no other."""
     run = Run([OURS["two"], recorded(MODEL, DEMAND)], DEMAND, MODEL)
     stretch = steep_stretches(DEMAND, MODEL, LEAD)[0]
-    ((_, hit, strike),) = struck(run, FAULTS, [stretch])
-    assert (hit.lanes, strike.of_lane.size) == (20, 20)
+    (hit,) = struck(run, FAULTS, [stretch])
+    assert (hit.lanes, hit.of_lane.size) == (20, 20)
     rows = slice(stretch.first - hit.first, stretch.last - hit.first)
-    for lane, (control, fault) in enumerate(zip(hit.order.tolist(), strike.of_lane.tolist(), strict=True)):
+    for lane, (control, fault) in enumerate(zip(hit.order.tolist(), hit.of_lane.tolist(), strict=True)):
         name = FAULTS[fault].name
         alone = hit_by(name, run.controls[control], DEMAND, MODEL, stretch, watched_until(stretch, DEMAND))
         for kind in ("desired", "ready", "arrived", "queued"):
@@ -201,8 +202,8 @@ def test_a_fault_is_what_a_whole_replay_with_it_is(control: str) -> None:
     stretch = steep_stretches(DEMAND, MODEL)[-1]
     last = watched_until(stretch, DEMAND)
     run = Run([one], DEMAND, MODEL)
-    ((_, hit, strike),) = struck(run, FAULTS, [stretch])
-    for lane, fault in enumerate(strike.of_lane.tolist()):
+    (hit,) = struck(run, FAULTS, [stretch])
+    for lane, fault in enumerate(hit.of_lane.tolist()):
         name = FAULTS[fault].name
         whole = hit_by(name, one, DEMAND, MODEL, stretch, last)
         for kind in ("desired", "ready", "paid", "queued", "code"):
@@ -228,6 +229,52 @@ def test_a_branch_remembers(control: str) -> None:
         for role, counts in branch.log.desired.items():
             for lane in range(2):
                 np.testing.assert_array_equal(counts[:, lane], calm.desired[role][row : row + 20])
+
+
+EVERY: tuple[Control, ...] = (
+    *OURS.values(), recorded(MODEL, DEMAND), *(one for one in FIELD.values() if not isinstance(one, str)),
+)  # fmt: skip
+
+
+def _logs(demand: DemandTrace, stretches: list[FaultRows]) -> list[tuple[int, int, int, dict]]:
+    """Return what every controller does under every fault: control, fault, first row, and its rows."""
+    found = []
+    for hit in struck(Run(EVERY, demand, MODEL), FAULTS, stretches):
+        for lane in np.lexsort((hit.of_lane, hit.order)).tolist():
+            rows = {
+                (kind, role): getattr(hit.log, kind)[role][:, lane]
+                for kind in ("desired", "ready", "queued", "wanted", "code")
+                for role in hit.log.desired
+            }
+            found.append((int(hit.order[lane]), int(hit.of_lane[lane]), hit.first, rows))
+    return found
+
+
+@pytest.mark.parametrize("gap", [None, 250], ids=["whole", "gap"])
+def test_stretches_run_in_step_are_each_as_if_alone(gap: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What controllers remember at different hours is told apart, also where one of them has a gap."""
+    gaps = DEMAND.gap.copy()
+    if gap is not None:
+        gaps[gap] = True
+    demand = replace(DEMAND, gap=gaps)
+    stretches = [FaultRows(first, first + 20) for first in (70, 105, 230, 300)]
+    runs = []
+
+    def counted(group: list, faults: tuple) -> object:
+        runs.append(len(group))
+        return in_step(group, faults)
+
+    in_step = module._in_step
+    monkeypatch.setattr(module, "_in_step", counted)
+    together = _logs(demand, stretches)
+    assert sorted(runs) == ([4] if gap is None else [1, 3])
+    monkeypatch.setattr(module, "LANES_IN_STEP", 1)
+    alone = _logs(demand, stretches)
+    assert len(together) == len(alone) == len(EVERY) * len(FAULTS) * len(stretches)
+    for one, other in zip(together, alone, strict=True):
+        assert one[:3] == other[:3]
+        for key, values in one[3].items():
+            np.testing.assert_array_equal(values, other[3][key], err_msg=f"{one[:3]} {key}")
 
 
 def test_mean_and_worst_are_those_of_the_hours() -> None:

@@ -174,10 +174,10 @@ def test_faults_equal_the_reference(seed: int, pair: bool) -> None:
     part, model = trace(rng, pair=pair, window_s=60.0, rows=320)
     every = controls(rng, part, model)[::2]
     stretch = steep_stretches(part, model, 20)[0]
-    ((_, hit, strike),) = struck(Run(every, part, model), FAULTS, [stretch])
+    (hit,) = struck(Run(every, part, model), FAULTS, [stretch])
     last, start_up_s = watched_until(stretch, part), max(pool.start_up_s for pool in model.pools.values())
     moved = set()
-    for lane, (number, fault) in enumerate(zip(hit.order.tolist(), strike.of_lane.tolist(), strict=True)):
+    for lane, (number, fault) in enumerate(zip(hit.order.tolist(), hit.of_lane.tolist(), strict=True)):
         name, control = FAULTS[fault].name, every[number]
         slow = simulate_slowly(control, part, model, trouble_of(name, stretch, 10, 60.0, start_up_s), last)
         calm = simulate_slowly(control, part, model, None, last)
