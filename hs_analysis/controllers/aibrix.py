@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hs_analysis.controllers.hpa import Metric, MetricLanes, NewestFirst, Operand
+from hs_analysis.controllers.hpa import Metric, MetricLanes, Moments, NewestFirst, Operand
 from hs_analysis.controllers.lanes import (
     ByLane,
     Fleet,

@@ -58,9 +58,12 @@ MOST_WINDOW_S = 3600
 
 _NO_BAND = (
     "KPA compares its tolerances with the pool's total, so that they are off: every change of the rounded "
-    "count is followed, removal after the window"
+    "count is followed"
 )
-_NO_REST = "nothing rests after a change of {role}: the highest count of the window is what remains"
+_NO_REST = (
+    "no window holds the highest count of {role}: a shrinking pool goes to the lowest count of its cooldown "
+    "window, so that one reading near zero, as after a restart of counters, scales it in"
+)
 _OFF = "the scale-in cooldown of {role} is unknown: scale-in is off; give --startup and run again"
 _READ = f"the mean of the query's range over {OBSERVED_S} s more"
 _PER_CYCLE = "of the pool in every cycle of 10 s"

@@ -64,7 +64,8 @@ def export_dynamo(policy: Policy, options: ExportOptions) -> Export:
     if why or mode is None:
         return translated.refused(policy, options, CONTROLLER, why)
     followed = _by_usage(policy, mode)
-    goals = {guard.signal: guard.slo_s for guard in policy.guards if guard.signal in GOALS}
+    limits = options.measured.limits_s(policy)
+    goals = {signal: limit for signal, limit in limits.items() if signal in GOALS}
     if followed is None and (missing := [name for name in NEEDED[mode] if name not in goals]):
         names = " and ".join(name.upper() for name in missing)
         why = f"the SLO on {names} is not known, and the planner would take goals of its own; give --slo"

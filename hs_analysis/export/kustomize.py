@@ -22,7 +22,9 @@ PATCHED = ("LLMInferenceService", "InferenceService")
 """Kinds that a file changes and does not create."""
 
 
-def kustomization(target: str, files: Mapping[str, str], advised_against: Mapping[str, str]) -> str:
+def kustomization(
+    target: str, files: Mapping[str, str], advised_against: Mapping[str, str], said: Sequence[str] = ()
+) -> str:
     """Return the base of a target's folder; empty where nothing in it is an object to create.
 
     Parameters
@@ -34,6 +36,9 @@ def kustomization(target: str, files: Mapping[str, str], advised_against: Mappin
     advised_against
         File of a policy that is not recommended → the first line that says so. It is left out, unless all
         are such files: then the base says it first.
+    said
+        What the first line of the files says of their policies, a sentence each: for which controller they
+        were selected, where that is another one.
 
     Raises
     ------
@@ -57,6 +62,7 @@ def kustomization(target: str, files: Mapping[str, str], advised_against: Mappin
     if problems := lint_kustomization(base, files):
         raise ContractError("; ".join(problems), where=f"{target}/{KUSTOMIZATION}")
     lines = [] if good else [advised_against[listed[0]]]
+    lines += said
     lines.append(f"Kustomize base: kubectl diff -k exports/{target}, then kubectl apply -k exports/{target}.")
     if left := sorted(set(created) - set(listed)):
         lines.append(f"Left out, for applying them is not recommended: {', '.join(left)}.")

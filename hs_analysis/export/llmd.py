@@ -93,21 +93,21 @@ def _unmeasured(policy: Policy, options: ExportOptions) -> str:
     """Return why the guide's numbers can't be filled; empty where they can."""
     if options.measured.prefill_capacity is None:
         return _NO_CAPACITY
-    if _ttft_s(policy) is None:
+    if _ttft_s(policy, options) is None:
         return _NO_TTFT
     if options.measured.prompt_tokens is None:
         return _NO_PROMPT
     if queue_budget_s(policy, options) >= LEAST_QUEUE_S:
         return ""
     floor = options.measured.prompt_tokens / options.measured.prefill_capacity.value
-    slo, tokens = _ttft_s(policy) or 0.0, options.measured.prompt_tokens
+    slo, tokens = _ttft_s(policy, options) or 0.0, options.measured.prompt_tokens
     return _NO_QUEUE.format(
         slo=model.plain_number(slo), tokens=model.plain_number(tokens), floor=model.plain_number(floor)
     )
 
 
-def _ttft_s(policy: Policy) -> float | None:
-    return next((guard.slo_s for guard in policy.guards if guard.signal == "ttft"), None)
+def _ttft_s(policy: Policy, options: ExportOptions) -> float | None:
+    return options.measured.limits_s(policy).get("ttft")
 
 
 def queue_budget_s(policy: Policy, options: ExportOptions) -> float:
@@ -117,7 +117,7 @@ def queue_budget_s(policy: Policy, options: ExportOptions) -> float:
     """
     measured = options.measured
     capacity = measured.prefill_capacity.value if measured.prefill_capacity else float("nan")
-    left_s = (_ttft_s(policy) or 0.0) - (measured.prompt_tokens or 0.0) / capacity
+    left_s = (_ttft_s(policy, options) or 0.0) - (measured.prompt_tokens or 0.0) / capacity
     return _share(options) * left_s
 
 
@@ -165,7 +165,7 @@ def _origin(policy: Policy, options: ExportOptions) -> str:
     share = f"{model.plain_number(_share(options))} × " if _share(options) < 1.0 else ""
     budget = model.plain_number(queue_budget_s(policy, options))
     slo, tokens = (
-        model.plain_number(_ttft_s(policy) or 0.0),
+        model.plain_number(_ttft_s(policy, options) or 0.0),
         model.plain_number(measured.prompt_tokens or 0.0),
     )
     return (

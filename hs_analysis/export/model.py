@@ -218,6 +218,8 @@ class Measured:
         Share of a window's requests that the SLO speaks of [ratio].
     idle_ttft
         TTFT of requests that found the service empty.
+    slo_s
+        The limits of the SLO, ttft and tbt [s]: a policy holds those alone that one of its guards watches.
     """
 
     ratio_band: tuple[float, float] | None = None
@@ -227,6 +229,11 @@ class Measured:
     kv_usage_target: float | None = None
     slo_quantile: float | None = None
     idle_ttft: IdleTtft | None = None
+    slo_s: Mapping[str, float] = field(default_factory=dict)
+
+    def limits_s(self, policy: Policy) -> dict[str, float]:
+        """Return the limit of each latency [s]: the policy's own, else that of the SLO."""
+        return {**self.slo_s, **{guard.signal: guard.slo_s for guard in policy.guards}}
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,10 @@ from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.frames import label_map
-from hs_analysis.schema.names import BURST, CONTROLLER_TITLES, CURRENT, FAULTS, TARGET_TITLES
+from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT, TARGET_TITLES
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Derived, Estimate, PolicyReplay, ReplayResult
-from hs_analysis.schema.settings import Document, Settings
+from hs_analysis.schema.settings import Document, Settings, Slo
 
 if TYPE_CHECKING:
     from hs_analysis.current import CurrentAutoscaler, Known, Stored, Withheld
@@ -171,7 +171,7 @@ def deployed_as(
     options = ExportOptions(
         scrape_interval_s=interval_s,
         kubernetes=kubernetes_of(settings),
-        measured=measured_of(derived, frame, settings.slo.quantile),
+        measured=measured_of(derived, frame, settings.slo),
     )
     made = export(policy, target, options)
     refused = next((loss.text for loss in made.losses if (loss.item, loss.kind) == ("*", "refused")), "")
@@ -187,7 +187,7 @@ def deployed_as(
     return Deployed(replace(found.scaler, name=target))
 
 
-def measured_of(derived: Derived, frame: ServiceFrame | None, quantile: float) -> Measured:
+def measured_of(derived: Derived, frame: ServiceFrame | None, slo: Slo) -> Measured:
     """Return what a run measured beyond the policy; the ratio's band where its balance drifts."""
     ratio = derived.pd_ratio
     band = (ratio.band if ratio.status == "drifting" else ratio.ci) if ratio.value is not None else None
@@ -215,7 +215,8 @@ def measured_of(derived: Derived, frame: ServiceFrame | None, quantile: float) -
         prefill_capacity=capacity,
         prompt_tokens=tokens_per_request(frame, work, "prefill") if frame else None,
         kv_usage_target=next(usage, None),
-        slo_quantile=quantile,
+        slo_quantile=slo.quantile,
+        slo_s={name: limit for name in ("ttft", "tbt") if (limit := slo.limit_s(name)) is not None},
     )
 
 
@@ -239,7 +240,8 @@ def target_replays(replay: ReplayResult, headline: str) -> tuple[TargetReplay, .
     """
     rows = {row.policy: row for row in replay.policies}
     said = replay.calibration.get("deployed") or {}
-    shares = _under_faults(replay, headline)
+    under = replay.calibration.get("under_faults") or {}
+    shares = under.get("files") or ({headline: under["policy"]} if under.get("policy") else {})
     own = str(said.get("target") or "")
     found = []
     for target in sorted(TARGET_TITLES, key=lambda one: one != own):
@@ -267,25 +269,6 @@ def with_targets(replay: ReplayResult) -> ReplayResult:
     """Return a backtest with what the file of each target does, as it is where no policy was replayed."""
     name = str((replay.calibration.get("deployed") or {}).get("policy") or "")
     return replace(replay, targets=target_replays(replay, name)) if name else replay
-
-
-def _under_faults(replay: ReplayResult, headline: str) -> dict[str, dict[str, float]]:
-    """Return the mean share of windows over the SLO under the nine faults, and under bursts, by row.
-
-    Of every row where the faults were asked for (``--fault``); else of the headline alone.
-    """
-    by_row: dict[str, dict[str, float]] = {}
-    for one in replay.faults:
-        if one.slo_violation_ratio is not None:
-            by_row.setdefault(one.policy, {})[one.fault] = one.slo_violation_ratio
-    usual = [name for name in FAULTS if name != BURST]
-    found: dict[str, dict[str, float]] = {}
-    for row, shares in by_row.items():
-        if all(name in shares for name in usual):
-            found[row] = {"faults": sum(shares[name] for name in usual) / len(usual)}
-            found[row] |= {"bursts": shares[BURST]} if BURST in shares else {}
-    own = (replay.calibration.get("under_faults") or {}).get("policy")
-    return found or ({headline: own} if own else {})
 
 
 def selected_for(policy: Policy, replays: Sequence[TargetReplay]) -> dict[str, str]:
@@ -326,6 +309,8 @@ def _difference(title: str, ours: TargetReplay, theirs: TargetReplay) -> str:
         broken = f"it breaks the SLO in {percent(then)} of windows against {percent(now)}"
     if ours.under_faults is not None and theirs.under_faults is not None:
         broken += f", under faults in {percent(theirs.under_faults)} against {percent(ours.under_faults)}"
+    if ours.under_bursts is not None and theirs.under_bursts is not None:
+        broken += f", under bursts in {percent(theirs.under_bursts)} against {percent(ours.under_bursts)}"
     assumed = f", {theirs.assumes}" if theirs.assumes else ""
     return f"This file was replayed as well{assumed}: {title} needs {hours}, and {broken}."
 

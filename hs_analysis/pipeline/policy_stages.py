@@ -100,9 +100,7 @@ from hs_analysis.schema.results import (
     ReplayResult,
 )
 from hs_analysis.schema.settings import Document, Settings
-from hs_analysis.select import (
-    with_knobs,
-)
+from hs_analysis.select import with_knobs
 
 if TYPE_CHECKING:
     from hs_analysis.current import CurrentAutoscaler, Withheld
@@ -274,7 +272,8 @@ def replay_one(task: ServiceTask) -> Backtest:
     told = None if current is None else _told(task, frame, current, outcome, apart, doubt, name)
     known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
     known |= {"ratio_rows": controls.ratio_rows} if controls.ratio_rows else {}
-    under = _under_faults(task, test, train, derived, {name: named[name]} if name in named else {})
+    files = {row: named[row] for row in (name, *TRANSLATED.values()) if row in named}
+    under = _under_faults(task, test, train, derived, files if name in named else {})
     known |= {"deployed": controls.said, "under_faults": under, "graces": pods}
     known |= _on_its_day(task, frame, controls)
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
@@ -305,14 +304,18 @@ def _under_faults(
     derived: Derived,
     controls: Mapping[str, Control],
 ) -> dict[str, Any]:
-    """Return how often faults and bursts break the SLO on the test window: of the headline and a default HPA.
+    """Return how often faults and bursts break the SLO on the test window.
 
-    ``controls`` holds the headline alone; empty without a policy that was fitted on the first part.
+    ``controls`` holds the headline, then what the files of other targets set up; empty without a policy that
+    was fitted on the first part. Of the headline (``policy``), of a default HPA, and by row of the files
+    (``files``), the headline among them.
     """
     if not controls:
         return {}
     shares = fault_means(test, train, derived, controls, task.settings)
-    return {"policy": shares.get(next(iter(controls))), DEFAULT_HPA: shares.get(DEFAULT_HPA)}
+    files = {row: shares[row] for row in controls if row in shares}
+    headline = shares.get(next(iter(controls)))
+    return {"policy": headline, DEFAULT_HPA: shares.get(DEFAULT_HPA), "files": files}
 
 
 def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def export_policies(work: Work) -> Outcome:
     index, sections = [], []
     folders: dict[str, dict[str, str]] = {target: {} for target in TARGETS}
     unwanted: dict[str, str] = {}
+    said: dict[str, list[str]] = {target: [] for target in TARGETS}
     for one in policies_to_export(policies, sha256, work.settings.edited):
         policy = one.policy
         if policy.service not in frames:  # of a ratio test in benchmarks, which names no workload
@@ -103,10 +104,13 @@ def export_policies(work: Work) -> Outcome:
                 unwanted |= dict.fromkeys(made.files, warning_of(options))
             guides[target] = _guide(decision, made, shared)
             index.append(_entry(one, made, names, told, guides[target]))
+            if note := index[-1]["note"]:
+                note = note.replace("This file", "Its file")
+                said[target].append(f"{policy.service}: {note}" if len(policies) > 1 else note)
         own = guides.pop(policy.controller)
         replayed = [] if one.stamp else to_plain(replays)
         sections.append(Section(policy.service, decision, own, guides, replayed))
-    _write_folders(work.out, folders, unwanted)
+    _write_folders(work.out, folders, unwanted, said)
     if sections:
         _write_text(work.out / APPLY_FILE, markdown(sections, _made_from(policies[0])))
     tables.write_json(work.out, EXPORTS_FILE, index)
@@ -132,7 +136,7 @@ def _options(
         policy_sha256=one.sha256,
         notes=tuple(tables.read_json(work.run, NOTES_FILE).get(service, ())),
         measured=replace(
-            measured_of(read_derived(work.run, service), frame, work.settings.slo.quantile),
+            measured_of(read_derived(work.run, service), frame, work.settings.slo),
             idle_ttft=idle_ttft(tables.read(work.run, "requests"), service),
         ),
         watched=_watched(frame, series, work.settings),
@@ -161,10 +165,18 @@ def _entry(
     }
 
 
-def _write_folders(out: Path, folders: Mapping[str, Mapping[str, str]], unwanted: Mapping[str, str]) -> None:
-    """Write the files of every target and its base; ``unwanted`` are those of policies not recommended."""
+def _write_folders(
+    out: Path,
+    folders: Mapping[str, Mapping[str, str]],
+    unwanted: Mapping[str, str],
+    said: Mapping[str, Sequence[str]],
+) -> None:
+    """Write the files of every target and its base.
+
+    ``unwanted`` are those of policies not recommended, ``said`` what the first lines of a target's files say.
+    """
     for target, files in folders.items():
-        base = kustomization(target, files, unwanted)
+        base = kustomization(target, files, unwanted, said[target])
         for name, text in {**files, **({KUSTOMIZATION: base} if base else {})}.items():
             _write_text(out / "exports" / target / name, text)
 

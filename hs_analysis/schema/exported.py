@@ -19,13 +19,8 @@ class TargetReplay:
     slo_violation_ratio: Annotated[
         float | None, Field("expected share of windows over the SLO", "ratio 0..1")
     ] = None
-    under_faults: Annotated[
-        float | None, Field("under the nine faults, their mean; of others than the selected one with --fault",
-                            "ratio 0..1")
-    ] = None  # fmt: skip
-    under_bursts: Annotated[
-        float | None, Field("under bursts; of others than the selected one with --fault", "ratio 0..1")
-    ] = None
+    under_faults: Annotated[float | None, Field("under the nine faults, their mean", "ratio 0..1")] = None
+    under_bursts: Annotated[float | None, Field("under bursts", "ratio 0..1")] = None
     assumes: Annotated[str, Field("what the replay assumes or leaves out; empty for nothing")] = ""
     why_not: Annotated[str, Field("why it was not replayed; empty where it was")] = ""
 

@@ -117,7 +117,9 @@ def observe_all(chosen: Sequence[tuple[Kind, int]], out: Path, jobs: int) -> lis
         for number, line in enumerate(in_processes(observe, tasks, jobs), 1):
             known[line["kind"], line["seed"]] = line
             out.write_text("".join(json.dumps(one) + "\n" for one in known.values()), encoding="utf-8")
-            sys.stderr.write(f"{number}/{len(tasks)} {line['kind']}-{line['seed']}: {line['seconds']:.0f} s\n")
+            sys.stderr.write(
+                f"{number}/{len(tasks)} {line['kind']}-{line['seed']}: {line['seconds']:.0f} s\n"
+            )
     return [known[kind.name, seed] for kind, seed in chosen]
 
 

@@ -57,6 +57,16 @@ def test_services_of_several_namespaces_keep_their_own() -> None:
     assert len(base["resources"]) == 2
 
 
+def test_a_base_says_for_whom_its_policy_was_selected() -> None:
+    """As the files that it lists do, before what to type; a base of the target itself says nothing."""
+    said = "The policy was selected and replayed for KEDA. Its file was not replayed: no gauge."
+    files = folder("hpa")
+    lines = kustomization("hpa", files, {}, [said]).splitlines()
+    assert lines[0] == f"# {said}"
+    assert lines[1].startswith("# Kustomize base: kubectl diff -k exports/hpa")
+    assert kustomization("hpa", files, {}).splitlines()[0] == lines[1]
+
+
 def test_what_is_not_recommended_is_left_out_or_said_first() -> None:
     """Applying a folder may not apply what its file warns of; alone, the base warns in its first line."""
     files = folder("keda", "prod/chat", "prod/other")

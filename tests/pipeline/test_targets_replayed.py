@@ -14,8 +14,8 @@ from replay.services import SETTINGS, derived
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.dynamo import DynamoThroughput
 from hs_analysis.current.dynamo import NO_LIMIT
-from hs_analysis.export import aibrix, kthena, kubernetes
-from hs_analysis.pipeline.objects import Deployed, deployed_as, target_replays
+from hs_analysis.export import ExportOptions, aibrix, export, kthena, kubernetes
+from hs_analysis.pipeline.objects import Deployed, deployed_as, measured_of, target_replays
 from hs_analysis.policy import Policy
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Guard, PeriodicEntry, Ratio
@@ -25,8 +25,8 @@ from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate_all
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.names import FAULTS, TARGET_TITLES, TRANSLATED
-from hs_analysis.schema.results import FaultReplay
+from hs_analysis.schema.names import TARGET_TITLES, TRANSLATED
+from hs_analysis.schema.results import Estimate
 
 BAND = Ratio(2, 1, 2.0, 1.5, 2.5, 0.5, "ok")
 GUARDS = (Guard("ttft", "prefill", 1.0, "", ()), Guard("tbt", "decode", 0.05, "", ()))
@@ -101,7 +101,7 @@ def test_a_file_that_holds_another_number_sets_other_counts() -> None:
     [
         ("llmd", {}, "the prompt tokens of a request are not recorded"),
         ("kthena", {"mode": "hold"}, "no object is written"),
-        ("dynamo", {"guards": ()}, "the SLO on TTFT and TBT is not known"),
+        ("dynamo", {"mode": "hold"}, "no object is written"),
         (
             "aibrix",
             {"mode": "periodic", "periodic": (PeriodicEntry("08:00", "20:00", (), 4, 8),)},
@@ -126,23 +126,37 @@ def test_every_target_has_its_figures_or_why_not() -> None:
     assert (by_target["llmd"].policy, by_target["llmd"].why_not) == (None, "no gauge")
 
 
-def test_faults_are_those_of_every_file_where_they_were_asked_for() -> None:
-    """The mean of the nine, and bursts; without them of the selected file alone."""
+def test_faults_and_bursts_are_those_of_every_file() -> None:
+    """Each file has its own; a run that holds those of the headline alone says nothing of the others."""
     made = backtest({"hpa": {"policy": "as_hpa", "why_not": ""}}, as_hpa={})
-    alone = {one.target: one for one in target_replays(with_shares(made), "ours")}
-    assert (alone["keda"].under_faults, alone["hpa"].under_faults) == (0.5, None)
-    asked = tuple(
-        FaultReplay(policy=row, fault=fault, text="", slo_violation_ratio=share)
-        for row, share in (("ours", 0.1), ("as_hpa", 0.3))
-        for fault in FAULTS
-    )
-    found = {one.target: one for one in target_replays(replace(with_shares(made), faults=asked), "ours")}
-    assert (found["keda"].under_faults, found["hpa"].under_faults) == pytest.approx((0.1, 0.3))
-    said = said_of(replace(with_shares(made), faults=asked))["hpa"]
-    assert "under faults in 30 % against 10 %" in said
+    ours, theirs = {"faults": 0.1, "bursts": 0.2}, {"faults": 0.3, "bursts": 0.4}
+    every = with_shares(made, {"policy": ours, "files": {"ours": ours, "as_hpa": theirs}})
+    found = {one.target: one for one in target_replays(every, "ours")}
+    assert (found["keda"].under_faults, found["keda"].under_bursts) == (0.1, 0.2)
+    assert (found["hpa"].under_faults, found["hpa"].under_bursts) == (0.3, 0.4)
+    said = said_of(every)["hpa"]
+    assert "under faults in 30 % against 10 %, under bursts in 40 % against 20 %" in said
     assert POLICY.controller == "keda"
+    older = {one.target: one for one in target_replays(with_shares(made, {"policy": ours}), "ours")}
+    assert (older["keda"].under_faults, older["hpa"].under_faults) == (0.1, None)
 
 
-def with_shares(made: Any) -> Any:
-    """Return a backtest that knows how faults do to the headline."""
-    return replace(made, calibration=made.calibration | {"under_faults": {"policy": {"faults": 0.5}}})
+def with_shares(made: Any, under: dict[str, Any]) -> Any:
+    """Return a backtest that knows what faults do."""
+    return replace(made, calibration=made.calibration | {"under_faults": under})
+
+
+@pytest.mark.parametrize("target", ["dynamo", "llmd"])
+def test_a_limit_that_no_guard_watches_is_the_slo_that_was_given(target: str) -> None:
+    """Where a latency is no guard the policy does not hold its limit; the settings do."""
+    made = replace(policy(waits=False), guards=())
+    lacking = measured_of(derived(), FRAME, replace(SETTINGS.slo, ttft_s=None, tbt_s=None))
+    given = measured_of(derived(), FRAME, replace(SETTINGS.slo, ttft_s=1.5, tbt_s=0.04))
+    more = {"prefill_capacity": Estimate(3_000.0, 2_900.0, 3_100.0), "prompt_tokens": 600.0}
+    without, written = (
+        export(made, target, ExportOptions(measured=replace(one, **more))) for one in (lacking, given)
+    )
+    (refused,) = (loss.text for loss in without.losses if loss.kind == "refused")
+    assert refused.endswith("give --slo")
+    assert not [loss for loss in written.losses if loss.kind == "refused"]
+    assert ("ttft_ms: 1500" if target == "dynamo" else "TTFT 1.5 s") in "".join(written.files.values())
