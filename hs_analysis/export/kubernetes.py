@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hs_analysis.controllers import Autoscaler
-from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Rules
+from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, TOLERANCE_KNOWN, Hpa, Rules
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import ContractError
 from hs_analysis.export import blanks, model, queries, shape
@@ -259,9 +259,8 @@ def workload_names(objects: list[dict[str, Any]]) -> str:
 # Limits of HorizontalPodAutoscaler autoscaling/v2.
 MAX_STABILISATION_S = 3600
 MAX_PERIOD_S = 1800
-# The field `tolerance`: unknown before 1.33, behind a feature gate until 1.35.
-TOLERANCE_KNOWN = (1, 33)
 TOLERANCE_ON = (1, 35)
+"""Version of Kubernetes from which ``tolerance`` acts without a feature gate."""
 
 _SIDE = shape.keys(
     {},

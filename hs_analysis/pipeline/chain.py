@@ -119,7 +119,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "select", "simulating candidates", ("derive",),
-        ("seed", *NUMBERS, *CONTROLLER),
+        ("seed", *NUMBERS, *CONTROLLER, "kube_version"),
         ("data/select.parquet", "data/drivers.parquet"), _select,
     ),
     Stage(

@@ -9,6 +9,7 @@ from typing import Any
 
 from hs_analysis.controllers.registry import target_of
 from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.objects import kubernetes_of
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, parts, read_derived, read_verdicts
 from hs_analysis.pipeline.tables import (
@@ -34,6 +35,7 @@ from hs_analysis.schema.results import (
 from hs_analysis.schema.settings import ControllerName, Settings
 from hs_analysis.select import (
     Knobs,
+    can_be_set,
     can_hold,
     candidate_of,
     chosen_knobs,
@@ -170,7 +172,8 @@ def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controll
     fewest = min((models_of(made[signals]) for signals in held), default=0)
     for signals in held:
         plain, counted = made[signals], with_waiting(made[signals], part, {})
-        tried = knobs_of(plain.reading.window_s, waits=counted != plain)
+        every = knobs_of(plain.reading.window_s, waits=counted != plain)
+        tried = [knobs for knobs in every if can_be_set(knobs, controller, kubernetes_of(work.settings))]
         # What rests on more models has to save far more than knobs can: Kubernetes' own are enough to see it.
         for knobs in tried if models_of(plain) == fewest else tried[:1]:
             name = candidate_of(signals, knobs)

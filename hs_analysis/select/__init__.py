@@ -2,6 +2,7 @@
 
 from hs_analysis.select.candidates import (
     Knobs,
+    can_be_set,
     can_hold,
     candidate_of,
     chosen_knobs,
@@ -13,6 +14,7 @@ from hs_analysis.select.choose import select_service
 
 __all__ = [
     "Knobs",
+    "can_be_set",
     "can_hold",
     "candidate_of",
     "chosen_knobs",

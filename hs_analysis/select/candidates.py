@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hs_analysis import evidence
+from hs_analysis.controllers.hpa import TOLERANCE_KNOWN
 from hs_analysis.policy.candidates import candidate_name
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy
 from hs_analysis.schema.aligned import SERVED
@@ -68,6 +69,17 @@ def knobs_of(shortest_s: float, *, waits: bool) -> tuple[Knobs, ...]:
         for over_s in SUSTAINED
     ]
     return tuple(dict.fromkeys([usual, *tried]))
+
+
+def can_be_set(knobs: Knobs, controller: str, kubernetes: tuple[int, int]) -> bool:
+    """Say whether the objects of a controller can be set to knobs in a version of Kubernetes.
+
+    Before it knew ``tolerance`` an HPA, and that of a ScaledObject, has the cluster's 10 %.
+    """
+    if controller == "heteroscale" or kubernetes >= TOLERANCE_KNOWN:
+        return True
+    usual = Knobs.kubernetes(knobs.window_s)
+    return (knobs.out_ratio, knobs.in_ratio) == (usual.out_ratio, usual.in_ratio)
 
 
 def models_of(policy: Policy) -> int:

@@ -15,6 +15,7 @@ from hs_analysis.policy.waiting import QUEUE, WITHIN_S
 from hs_analysis.schema.results import CandidateScore
 from hs_analysis.select import (
     Knobs,
+    can_be_set,
     can_hold,
     candidate_of,
     chosen_knobs,
@@ -121,6 +122,23 @@ def test_an_object_has_no_rests_and_no_steps_of_the_policys() -> None:
     off = replace(own, cooldown=dict.fromkeys(own.cooldown, Cooldown(300.0, None)))
     rests = {(r.scale_out_s, r.scale_in_s) for r in with_knobs(off, KUBERNETES, "hpa", "x").cooldown.values()}
     assert rests == {(0.0, None)}
+
+
+@pytest.mark.parametrize(
+    ("controller", "kubernetes", "bands"),
+    [
+        ("hpa", (1, 32), {(1.1, 0.9)}),
+        ("keda", (1, 30), {(1.1, 0.9)}),
+        ("keda", (1, 33), {(1.05, 0.9), (1.1, 0.9)}),
+        ("heteroscale", (1, 30), {(1.05, 0.9), (1.1, 0.9)}),
+    ],
+)
+def test_a_tolerance_that_the_cluster_does_not_know_is_no_candidate(
+    controller: str, kubernetes: tuple[int, int], bands: set[tuple[float, float]]
+) -> None:
+    """Before 1.33 an HPA has the 10 % of its cluster; HeteroScale's own rule needs no HPA."""
+    tried = [one for one in knobs_of(60.0, waits=True) if can_be_set(one, controller, kubernetes)]
+    assert {(one.out_ratio, one.in_ratio) for one in tried} == bands
 
 
 def test_a_pool_that_follows_a_mean_is_held_by_heteroscale_alone() -> None:
