@@ -1,7 +1,7 @@
 """What reading leaves beside its tables, so that later files can be added without reading the earlier again.
 
 Of every file what it gave, of every series where its stored samples end and what they show, of every moment
-how many series repeat there.
+how many series repeat there, and of every series what it shows while its target does not answer.
 """
 
 from __future__ import annotations
@@ -18,15 +18,22 @@ import polars as pl
 from hs_analysis.ingest.dedup import RepeatedSamples, StoredBefore
 from hs_analysis.ingest.discovery import Discovery, InputFile, PassedOver
 from hs_analysis.ingest.formats import format_named
+from hs_analysis.ingest.frozen_series import SeenBefore, Unanswered, UnansweredRanges
 from hs_analysis.ingest.quality import Pauses, SeriesShape
 from hs_analysis.ingest.staging import Piece
+from hs_analysis.schema.runners import SeriesReader
 
 FOLDER = "checkpoint"
 """Folder of the files, below that of the tables."""
 
-_FILES, _SERIES, _PIECES, _REPEATS, _STRETCHES = (
+_FILES, _SERIES, _PIECES, _REPEATS, _STRETCHES, _UNANSWERED = (
     "files.json", "series.parquet", "pieces.parquet", "repeats.parquet", "stretches.parquet",
+    "unanswered.parquet",
 )  # fmt: skip
+
+MOST_RANGES = 64
+"""Stretches of a series that are kept; one whose target fails more often is read again [count]; default of
+this project."""
 
 Labels = tuple[tuple[str, str], ...]
 Key = tuple[str, Labels]
@@ -102,6 +109,8 @@ class Checkpoint:
         Folder of the tables.
     stretches
         Samples (series_id, t, value) that were made null after they had been stored.
+    unanswered
+        What each series, by number, shows while its target does not answer.
     reads
         What decided how files were read, beside the settings: the plans beside them.
     numbers
@@ -117,6 +126,7 @@ class Checkpoint:
     repeats: RepeatedSamples
     data: Path = Path()
     stretches: pl.DataFrame = field(default_factory=pl.DataFrame)
+    unanswered: UnansweredRanges = field(default_factory=dict)
     reads: dict[str, Any] = field(default_factory=dict)
     numbers: tuple[int, ...] = ()
 
@@ -138,6 +148,24 @@ class Checkpoint:
         found = Discovery(tuple(file for _, file in ordered), tuple(passed))
         return found, self._numbered([at[place] for place in range(len(ours))])
 
+    def seen_before(self, now: Checkpoint, later: SeriesReader) -> SeenBefore:
+        """Return what is known of the series of a later checkpoint, which holds these samples and more.
+
+        ``later`` reads the samples that came since. A stretch into which some may have come is left out.
+        """
+        numbers = {key: number for number, key in enumerate(now.keys)}
+        found: UnansweredRanges = {}
+        for old, shown in self.unanswered.items():
+            number, end = numbers[self.keys[old]], self.stored[old].last_us
+            grew = now.stored[number].last_us != end
+            found[number] = {span: one for span, one in shown.items() if not grew or end >= span[1]}
+        ends = {
+            numbers[self.keys[old]]: (one.shape.value_us, one.shape.value)
+            for old, one in self.stored.items()
+            if one.shape.value_us is not None
+        }
+        return SeenBefore(found, ends, later)
+
     def _numbered(self, numbers: Sequence[int]) -> Checkpoint:
         """Return the same with other numbers of its files."""
         return replace(
@@ -153,6 +181,10 @@ class Checkpoint:
 
 _PLAIN = ("last_us", "last_value", "last_flag", "last_file", "value_us", "value", "total")
 _SHAPE = ("rows", "nulls", "lookback", "resets", "changes", "first_us", "low", "high", "since_us")
+_SHOWN = {
+    "series_id": pl.Int64, "after_us": pl.Int64, "until_us": pl.Int64, "moved": pl.Boolean,
+    "last_us": pl.Int64,
+}  # fmt: skip
 _PIECE = dict.fromkeys(("series_id", "rows", "file_no", "low_us", "high_us"), pl.Int64)
 _FLOATS = ("last_value", "value", "total", "low", "high", "shown")
 _LISTS = {
@@ -174,6 +206,7 @@ def write_checkpoint(data: Path, made: Checkpoint) -> None:
     pl.DataFrame(rows, schema=_PIECE, orient="row").write_parquet(folder / _PIECES)
     made.repeats.table().write_parquet(folder / _REPEATS)
     made.stretches.write_parquet(folder / _STRETCHES)
+    _unanswered_table(made).write_parquet(folder / _UNANSWERED)
     plain = {
         "reads": made.reads,
         "passed": [[p.name, p.state, p.why, p.then] for p in made.passed],
@@ -213,6 +246,23 @@ def _series_table(made: Checkpoint) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+def _unanswered_table(made: Checkpoint) -> pl.DataFrame:
+    rows = [
+        (number, *span, one.moved, one.last_us)
+        for number, shown in sorted(made.unanswered.items())
+        if len(shown) <= MOST_RANGES
+        for span, one in sorted(shown.items())
+    ]
+    return pl.DataFrame(rows, schema=_SHOWN, orient="row")
+
+
+def _unanswered(table: pl.DataFrame) -> UnansweredRanges:
+    found: UnansweredRanges = {}
+    for number, after, until, moved, last_us in table.iter_rows():
+        found.setdefault(number, {})[after, until] = Unanswered(moved, last_us)
+    return found
+
+
 def read_checkpoint(data: Path) -> Checkpoint | None:
     """Return the checkpoint of a run's tables, None where there is none."""
     folder = data / FOLDER
@@ -234,6 +284,7 @@ def read_checkpoint(data: Path) -> Checkpoint | None:
         repeats=RepeatedSamples.of(pl.read_parquet(folder / _REPEATS)),
         data=data,
         stretches=pl.read_parquet(folder / _STRETCHES),
+        unanswered=_unanswered(pl.read_parquet(folder / _UNANSWERED)),
         reads=plain["reads"],
     )
 

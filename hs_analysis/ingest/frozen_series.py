@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -74,11 +75,67 @@ _KEY = ["service", "capture", "emitter_role", "instance"]
 
 
 @dataclass(frozen=True)
+class Unanswered:
+    """What a series shows while its target does not answer.
+
+    Attributes
+    ----------
+    moved
+        Whether a value differs from the last one before.
+    last_us
+        Its last sample in the stretch [us since 1970, UTC], None where it has none or had none before.
+    """
+
+    moved: bool = False
+    last_us: int | None = None
+
+
+UnansweredRanges = dict[int, dict[FrozenRange, Unanswered]]
+"""Series number → stretch in which its target does not answer → what it shows there."""
+
+
+@dataclass(frozen=True)
+class SeenBefore:
+    """What is known of samples that these go on from.
+
+    Attributes
+    ----------
+    unanswered
+        What series show in stretches into which no sample has come since.
+    ends
+        Series number → moment [us since 1970, UTC] and value of its last sample that is not missing.
+    read
+        Reads the samples that have come since.
+    """
+
+    unanswered: UnansweredRanges
+    ends: Mapping[int, tuple[int, float]]
+    read: SeriesReader
+
+    def read_on(self, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield the samples of some series that have come since, after the last one before."""
+        for series_id, t_us, values in _present(self.read(wanted)):
+            at, value = self.ends[series_id]
+            yield series_id, np.append(at, t_us), np.append(value, values)
+
+
+@dataclass(frozen=True)
 class FrozenSeries:
-    """What was found, as a frame of contract FROZEN_SERIES, and the stretches of each series."""
+    """What was found.
+
+    Attributes
+    ----------
+    table
+        Frame of contract FROZEN_SERIES.
+    spans
+        The frozen stretches of each series.
+    unanswered
+        What each series shows while its target does not answer.
+    """
 
     table: pl.DataFrame
     spans: Mapping[int, tuple[FrozenRange, ...]]
+    unanswered: UnansweredRanges
 
 
 @dataclass
@@ -137,7 +194,11 @@ def _mean_share(series: list[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def frozen_series(
-    series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue, read: SeriesReader
+    series: pl.DataFrame,
+    quality: pl.DataFrame,
+    catalogue: Catalogue,
+    read: SeriesReader,
+    before: SeenBefore | None = None,
 ) -> FrozenSeries:
     """Return the series of instances that stand still while what they speak of has gone on.
 
@@ -151,9 +212,13 @@ def frozen_series(
         Which exporters watch GPUs, which series move whatever a pod does, and which signals count requests.
     read
         Reads stored samples.
+    before
+        What is known already, where these are samples of before and later ones.
     """
     own = _own_series(series, quality, catalogue)
-    found = list(_unanswered_targets(series, own, read))
+    members = _unanswered_targets(series, own, read)
+    unanswered = _while_unanswered(members, read, before)
+    found = list(_repeated(unanswered, own))
     engines = own.filter("engine")
     cases = [*_still_pods(engines), *_still_gauges(engines)]
     _count_inside(cases, engines, catalogue, read)
@@ -166,7 +231,7 @@ def frozen_series(
         for case, by in frozen
         if case.series_id is None or not _overlap(case, whole.get(case.key))
     ]
-    return _result(found)
+    return _result(found, unanswered)
 
 
 _Found = tuple[tuple[str, ...], str, FrozenRange, str, list[int]]
@@ -348,8 +413,10 @@ def _count_peers(cases: list[_Candidate], own: pl.DataFrame, read: SeriesReader)
             case.peers[instance] = [(known[0], known[1])]
 
 
-def _unanswered_targets(series: pl.DataFrame, own: pl.DataFrame, read: SeriesReader) -> Iterator[_Found]:
-    """Yield the stretches in which a target does not answer and its series hold their value all the same."""
+def _unanswered_targets(
+    series: pl.DataFrame, own: pl.DataFrame, read: SeriesReader
+) -> dict[int, list[FrozenRange]]:
+    """Return the series of targets that do not answer all the time, and the stretches in which they don't."""
     targets = series.filter((pl.col("metric") == "up") & pl.col("instance").is_not_null())
     keyed = targets.join(own.select(_KEY).unique(), _KEY, how="semi")
     where = {
@@ -369,31 +436,44 @@ def _unanswered_targets(series: pl.DataFrame, own: pl.DataFrame, read: SeriesRea
         spans = [span for (k, t), some in down.items() if k == key and _same(t, target) for span in some]
         if spans:
             members[row["series_id"]] = spans
-    yield from _repeated(members, rows, read)
+    return members
 
 
-def _repeated(
-    members: Mapping[int, list[FrozenRange]], rows: pl.DataFrame, read: SeriesReader
-) -> Iterator[_Found]:
-    """Yield the stretches in which every series of an instance that has samples holds its value."""
-    keys = {row[0]: tuple(row[1:]) for row in rows.select("series_id", *_KEY).iter_rows()}
-    held: dict[tuple[tuple[str, ...], FrozenRange], list[int]] = defaultdict(list)
-    moved: set[tuple[tuple[str, ...], FrozenRange]] = set()
-    last: dict[tuple[tuple[str, ...], FrozenRange], int] = defaultdict(int)
-    for series_id, t_us, values in _present(read(members)):
-        for span in members[series_id]:
+def _while_unanswered(
+    members: Mapping[int, list[FrozenRange]], read: SeriesReader, before: SeenBefore | None
+) -> UnansweredRanges:
+    """Return what each series shows in its stretches; samples of before are read where they have to be."""
+    found: UnansweredRanges = {n: dict.fromkeys(spans, Unanswered()) for n, spans in members.items()}
+    later, anew = {}, {}
+    for n, spans in members.items():
+        known = before.unanswered.get(n, {}) if before else {}
+        found[n] |= {span: known[span] for span in spans if span in known}
+        if rest := [span for span in spans if span not in known]:
+            end = before.ends.get(n) if before else None
+            (later if end is not None and min(rest)[0] >= end[0] else anew)[n] = rest
+    samples = [_present(read(anew)), before.read_on(later) if before else iter(())]
+    for series_id, t_us, values in chain(*samples):
+        for span in (later if series_id in later else anew)[series_id]:
             first, after = np.searchsorted(t_us, span, "right")
-            if after <= first or first == 0:
-                continue
-            place = (keys[series_id], span)
-            if np.any(values[first:after] != values[first - 1]):
-                moved.add(place)
-            held[place].append(series_id)
-            last[place] = max(last[place], int(t_us[after - 1]))
-    for place in sorted(held):
-        if place not in moved:
-            key, span = place
-            yield key, "", (span[0], last[place]), "up", sorted(held[place])
+            if first and after > first:
+                moved = bool(np.any(values[first:after] != values[first - 1]))
+                found[series_id][span] = Unanswered(moved, int(t_us[after - 1]))
+    return found
+
+
+def _repeated(unanswered: UnansweredRanges, own: pl.DataFrame) -> Iterator[_Found]:
+    """Yield the stretches in which every series of an instance that has samples holds its value."""
+    rows = own.filter(pl.col("series_id").is_in(list(unanswered)))
+    keys = {row[0]: tuple(row[1:]) for row in rows.select("series_id", *_KEY).iter_rows()}
+    held: dict[tuple[tuple[str, ...], FrozenRange], list[tuple[int, Unanswered]]] = defaultdict(list)
+    for series_id, shown in unanswered.items():
+        for span, one in shown.items():
+            if one.last_us is not None:
+                held[keys[series_id], span].append((series_id, one))
+    for (key, span), those in sorted(held.items()):
+        if not any(one.moved for _, one in those):
+            last_us = max(one.last_us or 0 for _, one in those)
+            yield key, "", (span[0], last_us), "up", sorted(n for n, _ in those)
 
 
 def _zeros(t_us: np.ndarray, values: np.ndarray) -> list[FrozenRange]:
@@ -421,7 +501,9 @@ def _present(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     for series_id, t_us, values in samples:
         there = ~np.isnan(values)
-        if there.any():
+        if there.all():
+            yield series_id, t_us, values
+        elif there.any():
             yield series_id, t_us[there], values[there]
 
 
@@ -451,7 +533,7 @@ def _ids(case: _Candidate, own: pl.DataFrame) -> list[int]:
     return rows["series_id"].to_list()
 
 
-def _result(found: list[_Found]) -> FrozenSeries:
+def _result(found: list[_Found], unanswered: UnansweredRanges) -> FrozenSeries:
     spans: dict[int, set[FrozenRange]] = defaultdict(set)
     rows = []
     for key, metric, span, by, series in sorted(found):
@@ -463,4 +545,5 @@ def _result(found: list[_Found]) -> FrozenSeries:
     plain = {name: pl.Int64 if name in ("after", "until") else kinds[name] for name in names}
     moments = pl.col("after", "until").cast(pl.Datetime("us", "UTC"))
     table = pl.DataFrame(rows, schema=plain, orient="row").with_columns(moments)
-    return FrozenSeries(check(table, FROZEN_SERIES), {n: tuple(sorted(own)) for n, own in spans.items()})
+    frozen = {n: tuple(sorted(own)) for n, own in spans.items()}
+    return FrozenSeries(check(table, FROZEN_SERIES), frozen, unanswered)

@@ -23,7 +23,7 @@ from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.checkpoint import Checkpoint, read_checkpoint, stretch_samples, write_checkpoint
 from hs_analysis.ingest.dedup import CannotExtendError
 from hs_analysis.ingest.discovery import Discovery, InputFile, discover
-from hs_analysis.ingest.frozen_series import FLAG, frozen_series
+from hs_analysis.ingest.frozen_series import FLAG, SeenBefore, UnansweredRanges, frozen_series
 from hs_analysis.ingest.quality import quality_frame, quality_of, shape_of
 from hs_analysis.ingest.roles import infer_from_samples
 from hs_analysis.ingest.services import Unserved, unserved_instances
@@ -102,7 +102,8 @@ def _read_inputs(work: Work, how: Reading, files: tuple[Discovery, Checkpoint | 
         samples = work.out / tables.PLACES["samples"]
         catalogue = catalogue_of(work.settings)
         series = infer_from_samples(found.series, samples, catalogue, database.query, found.helps)
-    quality, stretches = _without_frozen(work, series, found.quality, catalogue)
+    seen = _seen_before(work, before, found.checkpoint)
+    quality, stretches, unanswered = _without_frozen(work, series, found.quality, catalogue, seen)
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     quality.write_parquet(work.out / QUALITY_FILE)
     found.frozen.write_parquet(work.out / FROZEN_FILE)
@@ -110,7 +111,8 @@ def _read_inputs(work: Work, how: Reading, files: tuple[Discovery, Checkpoint | 
     first = pl.col("file_no").replace_strict(names, return_dtype=pl.String).alias("file")
     found.grids.select("series_id", "step_s", first).write_parquet(work.out / GRIDS_FILE)
     if found.checkpoint:
-        write_checkpoint(data, replace(found.checkpoint, stretches=stretches, reads=_reads(work)))
+        kept = {"stretches": stretches, "unanswered": unanswered, "reads": _reads(work)}
+        write_checkpoint(data, replace(found.checkpoint, **kept))
     return _told(work, found, len(new) if before else None)
 
 
@@ -173,29 +175,42 @@ def _new_arguments(work: Work, known: Set[str]) -> list[Path]:
     return [path for path in work.arguments if any(one.is_relative_to(path.resolve()) for one in new)]
 
 
+def _seen_before(work: Work, before: Checkpoint | None, now: Checkpoint | None) -> SeenBefore | None:
+    """Return what is known of the stored samples, where there is a checkpoint before and one after."""
+    if before is None or now is None:
+        return None
+    newest = sample_parts(work.out / tables.PLACES["samples"])[-1]
+    return before.seen_before(now, partial(series_samples, newest))
+
+
 def _without_frozen(
-    work: Work, series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+    work: Work,
+    series: pl.DataFrame,
+    quality: pl.DataFrame,
+    catalogue: Catalogue,
+    seen: SeenBefore | None,
+) -> tuple[pl.DataFrame, pl.DataFrame, UnansweredRanges]:
     """Make the samples of series that stand still after their instance has gone null.
 
-    What was found is written beside the samples.
+    What was found is written beside the samples; what was ``seen`` need not be read again.
 
     Returns
     -------
-    The quality, and the samples that were made null: series_id, t and value.
+    The quality, the samples that were made null (series_id, t and value), and what series show while their
+    target does not answer.
     """
     place = work.out / tables.PLACES["samples"]
-    found = frozen_series(series, quality, catalogue, partial(series_samples, place))
+    found = frozen_series(series, quality, catalogue, partial(series_samples, place), seen)
     tables.write_frames(work.out, "frozen_series", [found.table])
     stretches = stretch_samples(series_samples(place, found.spans), found.spans)
     if not found.spans:
-        return quality, stretches
+        return quality, stretches, found.unanswered
     for part in sample_parts(place):
         batches = without_stretches(part, found.spans, FLAG)
         write_table(pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, part)
     anew = _quality_of(place, series.filter(pl.col("series_id").is_in(list(found.spans))))
     rest = quality.filter(~pl.col("series_id").is_in(list(found.spans)))
-    return pl.concat([rest, anew]).sort("series_id"), stretches
+    return pl.concat([rest, anew]).sort("series_id"), stretches, found.unanswered
 
 
 def _quality_of(samples: Path, series: pl.DataFrame) -> pl.DataFrame:

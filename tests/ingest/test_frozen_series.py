@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import polars as pl
 import pytest
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest.frozen_series import FrozenSeries, frozen_series
+from hs_analysis.ingest.frozen_series import FrozenSeries, SeenBefore, frozen_series
 from hs_analysis.ingest.quality import quality_frame, quality_of, shape_of
 from hs_analysis.schema.frames import SERIES, empty
 
@@ -54,8 +54,15 @@ def idle(pod: Pod) -> None:
         pod[metric] = np.where(TIMES > STOPPED, 0.0, pod[metric])
 
 
-def found(pods: dict[str, Pod]) -> FrozenSeries:
-    """Return what is frozen."""
+Samples = list[tuple[int, np.ndarray, np.ndarray]]
+
+
+def found(
+    pods: dict[str, Pod],
+    before: Callable[[Samples], SeenBefore] | None = None,
+    asked: list[int] | None = None,
+) -> FrozenSeries:
+    """Return what is frozen, with what was known before; ``asked`` takes the series that are read."""
     catalogue = load_catalogue()
     named = [(pod, metric, values) for pod, own in sorted(pods.items()) for metric, values in own.items()]
     plain = {
@@ -81,10 +88,13 @@ def found(pods: dict[str, Pod]) -> FrozenSeries:
 
     def read(wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         chosen = set(wanted)
+        if asked is not None:
+            asked.extend(sorted(chosen))
         return (one for one in samples if one[0] in chosen)
 
     series = pl.DataFrame(rows, schema=empty(SERIES).schema)
-    return frozen_series(series, quality_frame(quality), catalogue, read)
+    known = before(samples) if before else None
+    return frozen_series(series, quality_frame(quality), catalogue, read, known)
 
 
 def told(pods: dict[str, Pod]) -> list[tuple[str, str, float, float, str]]:
@@ -166,6 +176,41 @@ def test_a_target_that_does_not_answer_has_no_samples() -> None:
     moving = fleet()
     moving["p1"]["up"] = pods["p1"]["up"]  # of another target, for this one's values move
     assert told(moving) == []
+
+
+def test_what_is_known_of_unanswered_targets_is_not_read_again() -> None:
+    """Of a run that goes on: stretches of before are known, and later ones need later samples alone."""
+    pods = fleet()
+    idle(pods["p1"])
+    down = ((TIMES > 3700) & (TIMES < 3760)) | ((TIMES > 5000) & (TIMES < 5060))
+    pods["p1"]["up"] = np.where(down, 0.0, 1.0)
+    whole, seam_us = found(pods), BEGIN_US + 4500 * 1_000_000
+
+    def before(samples: Samples) -> SeenBefore:
+        known = {
+            number: {span: one for span, one in shown.items() if span[1] < seam_us}
+            for number, shown in whole.unanswered.items()
+        }
+        cut = {number: int(np.searchsorted(t_us, seam_us)) for number, t_us, _ in samples}
+        ends = {n: (int(t_us[cut[n] - 1]), float(values[cut[n] - 1])) for n, t_us, values in samples}
+
+        def later(wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+            chosen = set(wanted)
+            return ((n, t_us[cut[n] :], values[cut[n] :]) for n, t_us, values in samples if n in chosen)
+
+        return SeenBefore(known, ends, later)
+
+    asked: list[int] = []
+    now = found(pods, before, asked)
+    assert now.table.filter(pl.col("told_by") == "up").height == 2
+    assert (now.table.rows(), now.spans, now.unanswered) == (
+        whole.table.rows(),
+        whole.spans,
+        whole.unanswered,
+    )
+    everything: list[int] = []
+    found(pods, asked=everything)
+    assert len(everything) - len(asked) == len(whole.unanswered) == 4
 
 
 @pytest.mark.parametrize("metric", ["vllm:num_requests_running", "vllm:kv_cache_usage_perc"])

@@ -24,6 +24,7 @@ SEAM, END = 480, 720
 """Steps of the first part, and of both."""
 
 Values = np.ndarray
+Steps = tuple[int, int]
 Series = Mapping[tuple[str, str], Values]
 """Metric and pod → values on the grid, NaN where there is none."""
 
@@ -62,13 +63,38 @@ def fleet() -> dict[tuple[str, str], Values]:
     return made
 
 
-def write(folder: Path, series: Series, steps: Sequence[int], *, one_file: bool = False) -> Path:
-    """Write some steps of the series as answers to range queries, one file a metric; return the folder."""
+def watched(made: dict[tuple[str, str], Values]) -> dict[tuple[str, str], Values]:
+    """Return the fleet with its targets, some of which do not answer for a while.
+
+    While they don't, values are held: before the seam, over it, after it, and until the first sample after.
+    """
+    fails: dict[str, tuple[Steps, ...]] = {
+        "0": ((100, 110), (SEAM - 20, SEAM - 10)), "1": ((SEAM - 8, SEAM + 12), (600, 620)),
+        "3": ((SEAM + 30, SEAM + 45),), "4": ((200, 215), (SEAM, SEAM + 9)),
+    }  # fmt: skip
+    pods = {pod: pod.rpartition("-")[2] for _, pod in made}
+    for pod, number in pods.items():
+        made["up", pod] = np.ones(END)
+        for first, after in fails.get(number, ()):
+            for (metric, other), values in made.items():
+                if other == pod:
+                    values[first:after] = 0.0 if metric == "up" else values[first - 1]
+    return made
+
+
+def write(
+    folder: Path, series: Series, steps: Sequence[int], *, one_file: bool = False, models: bool = False
+) -> Path:
+    """Write some steps of the series as answers to range queries, one file a metric; return the folder.
+
+    With ``models`` the pods whose names begin with ``a-`` are of another model.
+    """
     folder.mkdir(parents=True)
     by_file: dict[str, list[dict[str, object]]] = {}
     for (metric, pod), values in series.items():
         points = [[FIRST_S + STEP_S * k, repr(float(values[k]))] for k in steps if not np.isnan(values[k])]
-        labels = {"__name__": metric, "pod": pod, "namespace": "shop", "model_name": "m"}
+        model = "a" if models and pod.startswith("a-") else "m"
+        labels = {"__name__": metric, "pod": pod, "namespace": "shop", "model_name": model}
         if points and pod.endswith("-0"):
             points.append([FIRST_S + STEP_S * steps[-1] + 1, "oops"])  # a row that is rejected
         if points:
@@ -175,6 +201,49 @@ def test_a_run_can_be_extended_day_by_day(tmp_path: Path) -> None:
     for day in days[1:]:
         assert not any("read again" in note for note in extend(folder, [day]))
     assert_same(folder, run(tmp_path / "whole", days))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_targets_that_fail_before_over_and_after_the_seam(tmp_path: Path, late: bool) -> None:
+    """Values that are held meanwhile are no measurement, whichever files bring them; pods may come late.
+
+    A pod whose samples come later than those of the others has some in stretches that were looked at before.
+    """
+    made = watched(fleet())
+    parts = [{}, made]
+    for key, values in made.items():
+        first = values.copy()
+        if late and key[1].endswith("-4") and key[0] != "up":
+            first[150:] = np.nan
+        parts[0][key] = first
+    end = END if late else SEAM
+    if late:  # the second part brings what the first lacks of one pod
+        parts[1] = {
+            key: np.where(np.arange(END) < 150, np.nan, values)
+            for key, values in made.items()
+            if key[1].endswith("-4") and key[0] != "up"
+        }
+    one = write(tmp_path / "one", parts[0], range(end))
+    other = write(tmp_path / "other", parts[1], range(0 if late else SEAM, END))
+    folder = run(tmp_path / "run", [one])
+    assert not any("read again" in note for note in extend(folder, [other]))
+    assert_same(folder, run(tmp_path / "whole", [one, other]))
+    frozen = pl.read_parquet(folder / "data" / "frozen_series.parquet").filter(pl.col("told_by") == "up")
+    assert {name[-1] for name in frozen["instance"]} == {"0", "1", "3", "4"}
+
+
+def test_a_service_that_comes_with_the_later_days(tmp_path: Path) -> None:
+    """Its series come between those that are there, which get other numbers."""
+    made = watched(fleet())
+    first = write(tmp_path / "first", made, range(SEAM))
+    for (metric, pod), values in list(made.items()):
+        if pod.endswith(("-0", "-1", "-4")):
+            made[metric, f"a-{pod}"] = np.where(np.arange(END) < SEAM + 3, np.nan, values)
+    second = write(tmp_path / "second", made, range(SEAM, END), models=True)
+    folder = run(tmp_path / "run", [first], "align")
+    assert not any("read again" in note for note in extend(folder, [second], "align"))
+    assert_same(folder, run(tmp_path / "whole", [first, second], "align"))
+    assert pl.read_parquet(folder / "data" / "series.parquet")["service"].n_unique() == 2
 
 
 def test_metrics_of_the_same_days_can_be_added(tmp_path: Path) -> None:
