@@ -134,14 +134,22 @@ def _inside_at_edges(net: np.ndarray, inside: np.ndarray) -> np.ndarray:
     level = np.r_[0.0, np.cumsum(np.nan_to_num(net))]
     apart = inside - 0.5 * (level[:-1] + level[1:])
     stretch = np.cumsum(~np.isfinite(net))
-    stands = np.full(net.size, math.nan)
-    for row in np.flatnonzero(np.isfinite(net)):
-        near = slice(max(0, row - GAUGE_ROWS), row + GAUGE_ROWS + 1)
-        known = apart[near][(stretch[near] == stretch[row]) & np.isfinite(apart[near])]
-        stands[row] = np.median(known) if known.size else math.nan
+    stands = np.where(np.isfinite(net), _median_around(apart, stretch), math.nan)
     before, after = np.r_[math.nan, stands], np.r_[stands, math.nan]
     both = np.where(np.isfinite(before) & np.isfinite(after), 0.5 * (before + after), math.nan)
     return np.asarray(level + np.where(np.isfinite(both), both, np.fmax(before, after)))
+
+
+def _median_around(values: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+    """Return the median of the finite values near each row and of its stretch, NaN where there is none."""
+    rows = np.arange(values.size)[:, None] + np.arange(-GAUGE_ROWS, GAUGE_ROWS + 1)
+    inside = np.clip(rows, 0, max(values.size - 1, 0))
+    same = (rows == inside) & (stretch[inside] == stretch[:, None]) & np.isfinite(values[inside])
+    near = np.sort(np.where(same, values[inside], math.nan), axis=1)  # what is missing comes last
+    count = same.sum(axis=1)
+    low, high = (np.maximum(place, 0) for place in ((count - 1) // 2, count // 2))
+    middle = (near[np.arange(values.size), at] for at in (low, high))
+    return np.asarray(np.mean(list(middle), axis=0))
 
 
 def _between(rates: np.ndarray, spans: np.ndarray) -> np.ndarray:

@@ -185,7 +185,9 @@ def _present(samples: Iterator[SeriesSamples]) -> Iterator[SeriesSamples]:
     """Yield series without their missing values and with times in seconds; none that has no value."""
     for series_id, t_us, values in samples:
         there = ~np.isnan(values)
-        if there.any():
+        if there.all():
+            yield series_id, t_us / 1e6, values
+        elif there.any():
             yield series_id, t_us[there] / 1e6, values[there]
 
 

@@ -262,12 +262,12 @@ def _one_histogram(best: pl.DataFrame) -> pl.DataFrame:
 
 def _disagreements(windows: pl.DataFrame, best: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
     key = [*_SIGNAL, "capture", "t"]
+    windows = windows.filter(pl.col("signal").is_in(COMPARABLE))
     first = windows.join(best, [*_SIGNAL, "preference"], how="semi").select([*key, "source", "value"])
     other = windows.join(second, [*_SIGNAL, "preference"], how="semi").select(
         [*key, pl.col("source").alias("other"), pl.col("value").alias("other_value")]
     )
     both = first.join(other, key).filter((pl.col("value") > 0) & (pl.col("other_value") > 0))
-    both = both.filter(pl.col("signal").is_in(COMPARABLE))
     return (
         both.group_by([*_SIGNAL, "source", "other"])
         .agg((pl.col("value") / pl.col("other_value")).log().abs().median().alias("difference"))

@@ -178,20 +178,18 @@ def _runs(file: pq.ParquetFile, wanted: np.ndarray, columns: list[str]) -> Itera
     place = file.schema_arrow.names.index("series_id")
     for group in range(file.num_row_groups):
         bounds = file.metadata.row_group(group).column(place).statistics
+        own = wanted
         if bounds is not None and bounds.has_min_max:
-            first, after = np.searchsorted(wanted, bounds.min), np.searchsorted(wanted, bounds.max, "right")
-            if first == after:
-                continue
+            own = wanted[np.searchsorted(wanted, bounds.min) : np.searchsorted(wanted, bounds.max, "right")]
+        if not own.size:
+            continue
         table = file.read_row_group(group, columns=["series_id", *columns], use_threads=False)
         numbers = _plain(table.column("series_id"))
-        if not numbers.size:
-            continue
         read = [_plain(table.column(name)) for name in columns]
-        starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
-        ends = np.append(starts[1:], numbers.size)
-        kept = np.isin(numbers[starts], wanted)
-        for start, end in zip(starts[kept].tolist(), ends[kept].tolist(), strict=True):
-            yield int(numbers[start]), [column[start:end] for column in read]
+        bounds_of = (np.searchsorted(numbers, own, side).tolist() for side in ("left", "right"))
+        for number, start, end in zip(own.tolist(), *bounds_of, strict=True):
+            if end > start:
+                yield number, [column[start:end] for column in read]
 
 
 def _plain(column: pa.ChunkedArray) -> np.ndarray:
