@@ -444,7 +444,8 @@ def _while_unanswered(
 ) -> UnansweredRanges:
     """Return what each series shows in its stretches; samples of before are read where they have to be."""
     found: UnansweredRanges = {n: dict.fromkeys(spans, Unanswered()) for n, spans in members.items()}
-    later, anew = {}, {}
+    later: dict[int, list[FrozenRange]] = {}
+    anew: dict[int, list[FrozenRange]] = {}
     for n, spans in members.items():
         known = before.unanswered.get(n, {}) if before else {}
         found[n] |= {span: known[span] for span in spans if span in known}

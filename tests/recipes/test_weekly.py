@@ -205,6 +205,108 @@ def weekly(
     )  # fmt: skip
 
 
+HSA = """#!/bin/sh
+echo "$*" | sed "s#$STATE/##g; s# --config [^ ]*##; s# -o markdown##; s#--url [^ ]* ##" >> "$SAID"
+case $1 in
+  pull) mkdir -p "$STATE/$WEEK/dumps" ;;
+  run | report)
+    case "$*" in *"$FAILS"*) [ -z "$FAILS" ] || exit "$FAILS_WITH" ;; esac
+    mkdir -p "$STATE/$WEEK/run"
+    touch "$STATE/$WEEK/run/report.html" "$STATE/$WEEK/run/summary.json" ;;
+esac
+"""
+"""A program that writes down what it is asked, and does not do it where that holds a word."""
+
+
+def asked(folder: Path, week: str, **more: str) -> tuple[int, list[str], str]:
+    """Run the script with that program: exit code, what was asked but for comparisons, and what was said."""
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "hsa").write_text(HSA)
+    (programs / "hsa").chmod(0o755)
+    (folder / "said").write_text("")
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}", "HSA_URL": "u", "STATE": str(folder / "state"),
+        "CONFIG": "c", "WEEK": week, "UNTIL": f"end-of-{week}", "SAID": str(folder / "said"),
+        "FAILS": "", "FAILS_WITH": "1", **more,
+    }  # fmt: skip
+    done = subprocess.run(
+        ["sh", str(RECIPE / "weekly.sh")], env=environment, capture_output=True, text=True, check=False
+    )
+    lines = (folder / "said").read_text().splitlines()
+    return done.returncode, [line for line in lines if not line.startswith("compare")], done.stderr
+
+
+def gate(week: str) -> str:
+    """What the run of a week is compared with."""
+    return f"--fail-on decision-changed:{week}/run"
+
+
+def test_a_week_is_added_to_the_run_of_the_last(tmp_path: Path) -> None:
+    """What follows the last week is pulled alone; a run that holds as many weeks as it may begins anew."""
+    assert asked(tmp_path, "2026-W48") == (
+        0,
+        [
+            "pull --last 7d --to end-of-2026-W48 --out 2026-W48/dumps",
+            "run 2026-W48/dumps --run-dir 2026-W48/run",
+        ],
+        "",
+    )
+    (tmp_path / "state" / "2026-W48" / "run" / "manifest.json").write_text("w48")
+    code, lines, _ = asked(tmp_path, "2026-W50", RUN_WEEKS="2")
+    assert (code, lines) == (
+        0,
+        [
+            "pull --from end-of-2026-W48 --to end-of-2026-W50 --out 2026-W50/dumps",
+            f"run 2026-W50/dumps --extend 2026-W50/run {gate('2026-W48')}",
+        ],
+    )
+    assert (tmp_path / "state" / "2026-W50" / "run" / "manifest.json").read_text() == "w48"
+    code, lines, _ = asked(tmp_path, "2026-W51", RUN_WEEKS="2")
+    assert lines[-1] == f"run 2026-W51/dumps --run-dir 2026-W51/run {gate('2026-W50')}"
+
+
+def test_a_week_that_cant_be_added_is_read_by_itself(tmp_path: Path) -> None:
+    """That is said in a line; a wrong setting and an interrupt end the script, which goes on where it was."""
+    asked(tmp_path, "2026-W48")
+    code, lines, said = asked(tmp_path, "2026-W49", FAILS="--extend", FAILS_WITH="130")
+    assert (code, len(lines), said) == (130, 2, "")
+    code, lines, said = asked(tmp_path, "2026-W49", FAILS="--extend", UNTIL="later")
+    assert code == 0
+    assert said == (
+        "weekly.sh: 2026-W49: this week can't be added to last week's run; seven days are pulled and read by "
+        "themselves\n"
+    )
+    assert lines == [
+        f"run 2026-W49/dumps --extend 2026-W49/run {gate('2026-W48')}",
+        "pull --last 7d --to end-of-2026-W49 --out 2026-W49/dumps",
+        f"run 2026-W49/dumps --run-dir 2026-W49/run {gate('2026-W48')}",
+    ]
+    code, lines, _ = asked(tmp_path, "2026-W50")
+    assert "--extend 2026-W50/run" in lines[-1]
+    assert (tmp_path / "state" / "2026-W50" / "weeks").read_text() == "2\n"
+
+
+def test_a_week_is_pulled_again_where_its_run_cant_be_renewed(tmp_path: Path) -> None:
+    """After an upgrade the files that were read are gone; the run of before stays until others are there."""
+    asked(tmp_path, "2026-W48")
+    run = tmp_path / "state" / "2026-W48" / "run" / "old"
+    run.touch()
+    assert asked(tmp_path, "2026-W48") == (0, ["report 2026-W48/run"], "")
+    code, lines, said = asked(tmp_path, "2026-W48", FAILS="report ", UNTIL="later")
+    assert code == 0
+    assert said == (
+        "weekly.sh: 2026-W48: the run can't be renewed, and its files were removed; seven days are pulled "
+        "and read by themselves\n"
+    )
+    assert lines == [
+        "report 2026-W48/run",
+        "pull --last 7d --to end-of-2026-W48 --out 2026-W48/dumps",
+        "run 2026-W48/dumps --run-dir 2026-W48/run",
+    ]
+    assert not run.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.outside("prometheus", "promtool")
 def test_three_mondays(three_weeks: tuple[str, float], tmp_path: Path) -> None:
@@ -219,6 +321,8 @@ def test_three_mondays(three_weeks: tuple[str, float], tmp_path: Path) -> None:
     second = weekly(url, tmp_path, "2026-W49", end + WEEK_S + 60)
     assert second.returncode == 0, second.stderr
     assert (latest / "changes.md").exists()
+    assert "new files" in second.stderr
+    assert (state / "2026-W49" / "weeks").read_text() == "2\n"
     third = weekly(url, tmp_path, "2026-W50", end + 2 * WEEK_S + 60, KEEP_WEEKS="2")
     assert third.returncode == 3, third.stderr
     assert "--fail-on decision-changed" in third.stderr
@@ -228,6 +332,20 @@ def test_three_mondays(three_weeks: tuple[str, float], tmp_path: Path) -> None:
     again = weekly(url, tmp_path, "2026-W50", end + 2 * WEEK_S + 60)
     assert again.returncode == 3, again.stderr
     assert json.loads((latest / "summary.json").read_text())["services"]
+    # Made by another version, and its files gone.
+    upgraded(state / "2026-W50" / "run")
+    renewed = weekly(url, tmp_path, "2026-W50", end + 2 * WEEK_S + 60)
+    assert renewed.returncode == 3, renewed.stderr
+    assert "the run can't be renewed, and its files were removed; seven days are pulled" in renewed.stderr
+    assert (state / "2026-W50" / "weeks").read_text() == "1\n"
+
+
+def upgraded(run: Path) -> None:
+    """Make a run one that another version has made."""
+    manifest = json.loads((run / "manifest.json").read_text("utf-8"))
+    for stage in manifest["stages"].values():
+        stage["fingerprint"] = "other"
+    (run / "manifest.json").write_text(json.dumps(manifest), "utf-8")
 
 
 @pytest.mark.outside("prometheus", "promtool")
