@@ -111,8 +111,8 @@ def _read_inputs(work: Work, how: Reading, files: tuple[Discovery, Checkpoint | 
     first = pl.col("file_no").replace_strict(names, return_dtype=pl.String).alias("file")
     found.grids.select("series_id", "step_s", first).write_parquet(work.out / GRIDS_FILE)
     if found.checkpoint:
-        kept = {"stretches": stretches, "unanswered": unanswered, "reads": _reads(work)}
-        write_checkpoint(data, replace(found.checkpoint, **kept))
+        made = replace(found.checkpoint, stretches=stretches, unanswered=unanswered, reads=_reads(work))
+        write_checkpoint(data, made)
     return _told(work, found, len(new) if before else None)
 
 

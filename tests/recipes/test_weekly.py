@@ -310,7 +310,10 @@ def test_a_week_is_pulled_again_where_its_run_cant_be_renewed(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.outside("prometheus", "promtool")
 def test_three_mondays(three_weeks: tuple[str, float], tmp_path: Path) -> None:
-    """The same week passes; slower workers close the gate, a retry as well; changes.md says what moved."""
+    """The same week passes, added to the first; slower workers close the gate, and changes.md says what moved.
+
+    So do a retry, and a week that is read again after an upgrade.
+    """
     url, end = three_weeks
     latest, state = tmp_path / "state" / "latest", tmp_path / "state"
     first = weekly(url, tmp_path, "2026-W48", end + 60)
@@ -323,7 +326,7 @@ def test_three_mondays(three_weeks: tuple[str, float], tmp_path: Path) -> None:
     assert (latest / "changes.md").exists()
     assert "new files" in second.stderr
     assert (state / "2026-W49" / "weeks").read_text() == "2\n"
-    third = weekly(url, tmp_path, "2026-W50", end + 2 * WEEK_S + 60, KEEP_WEEKS="2")
+    third = weekly(url, tmp_path, "2026-W50", end + 2 * WEEK_S + 60, KEEP_WEEKS="2", RUN_WEEKS="2")
     assert third.returncode == 3, third.stderr
     assert "--fail-on decision-changed" in third.stderr
     assert "target" in (latest / "changes.md").read_text()
