@@ -7,8 +7,9 @@ policy's own parameters are replayed in its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,20 +97,37 @@ def deployed(
         return Deployed(control_of(load(dump(policy))))
     options = ExportOptions(scrape_interval_s=interval_s, kubernetes=kubernetes_of(settings))
     files = export(policy, policy.controller, options).files
-    texts = [Document(name, text) for name, text in files.items() if name.endswith(".yaml")]
     pools = own.pools if isinstance(own, Autoscaler) else {}
     if policy.mode == "periodic" and not pools:
         return Deployed(own, "it keeps no timetable")
     wanted = policy.sized_roles if policy.mode == "metric" else tuple(pools)
+    read = partial(
+        current_autoscaler, frame=frame, derived=derived, settings=settings, series=series, known=known
+    )
+    found = _read_back(files, wanted, read)
+    if isinstance(found, str):
+        return Deployed(own, found)
+    differs = tuple(role for role, one in found.pools.items() if one != pools.get(role))
+    return Deployed(replace(found, name=policy.controller), differs=differs)
+
+
+def _read_back(
+    files: Mapping[str, str],
+    roles: Collection[str],
+    read: Callable[[Sequence[Document]], CurrentAutoscaler],
+) -> Autoscaler | str:
+    """Return what the objects among exported files scale, or why that is not known: they scale other roles.
+
+    Each reason is given once, in the order in which they came.
+    """
+    texts = [Document(name, text) for name, text in files.items() if name.endswith(".yaml")]
     try:
-        found = current_autoscaler(texts, frame, derived, settings, series, known)
+        found = read(texts)
     except HsError as error:
-        return Deployed(own, str(error))
-    if found.scaler is None or set(found.scaler.pools) != set(wanted):
-        notes = "; ".join(found.notes) or "no object could be written"
-        return Deployed(own, notes)
-    read = replace(found.scaler, name=policy.controller)
-    return Deployed(read, differs=tuple(role for role, one in read.pools.items() if one != pools.get(role)))
+        return str(error)
+    if found.scaler is None or set(found.scaler.pools) != set(roles):
+        return "; ".join(dict.fromkeys(found.notes)) or "no object could be written"
+    return found.scaler
 
 
 def kubernetes_of(settings: Settings) -> tuple[int, int]:
@@ -177,14 +195,11 @@ def deployed_as(
     refused = next((loss.text for loss in made.losses if (loss.item, loss.kind) == ("*", "refused")), "")
     if refused:
         return Deployed(own, refused)
-    texts = [Document(name, text) for name, text in made.files.items() if name.endswith(".yaml")]
-    try:
-        found = current_autoscaler(texts, frame, derived, settings, series, known)
-    except HsError as error:
-        return Deployed(own, str(error))
-    if found.scaler is None or set(found.scaler.pools) != set(policy.sized_roles):
-        return Deployed(own, "; ".join(dict.fromkeys(found.notes)) or "no object could be written")
-    return Deployed(replace(found.scaler, name=target))
+    read = partial(
+        current_autoscaler, frame=frame, derived=derived, settings=settings, series=series, known=known
+    )
+    found = _read_back(made.files, policy.sized_roles, read)
+    return Deployed(own, found) if isinstance(found, str) else Deployed(replace(found, name=target))
 
 
 def measured_of(derived: Derived, frame: ServiceFrame | None, slo: Slo) -> Measured:

@@ -12,7 +12,9 @@ from replay.services import SETTINGS, built, derived, pd_day
 
 from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.controllers.hpa import Operand
-from hs_analysis.pipeline.objects import Deployed, deployed
+from hs_analysis.current import CurrentAutoscaler
+from hs_analysis.pipeline import objects
+from hs_analysis.pipeline.objects import Deployed, deployed, deployed_as
 from hs_analysis.policy import Policy
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.rounding import rounded
@@ -110,6 +112,16 @@ def test_without_queries_the_policys_own_parameters_are_replayed_and_it_says_why
     half = replace(policy, primaries=(policy.primaries[0], blank.primaries[1]))
     assert become(half).why_not
     assert become(half).control == control_of(rounded(half))
+
+
+@pytest.mark.parametrize("target", ["keda", "kserve"])
+def test_a_reason_that_comes_twice_is_told_once(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a controller's own objects and of any other target's."""
+    twice = CurrentAutoscaler(None, (), ("no query", "no pool", "no query"))
+    monkeypatch.setattr(objects, "current_autoscaler", lambda *_, **__: twice)
+    policy = policy_for("keda")
+    found = deployed_as(target, policy, FRAME, derived(), SETTINGS, SERIES)
+    assert found == Deployed(control_of(rounded(policy)), "no query; no pool")
 
 
 def test_queries_that_find_nothing_are_told() -> None:

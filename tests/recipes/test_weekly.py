@@ -310,7 +310,7 @@ def test_a_week_is_pulled_again_where_its_run_cant_be_renewed(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.outside("prometheus", "promtool")
 def test_three_mondays(three_weeks: tuple[str, float], tmp_path: Path) -> None:
-    """The same week passes, added to the first; slower workers close the gate, and changes.md says what moved.
+    """The same week passes, added to the first; slower workers close the gate: changes.md says what moved.
 
     So do a retry, and a week that is read again after an upgrade.
     """
