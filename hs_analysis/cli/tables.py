@@ -265,7 +265,8 @@ def _candidate(entry: Mapping[str, Any]) -> str:
 
     lines = [in_lines(str(entry["policy"]).partition(", ")[0])]
     if entry.get("over_s") is not None:
-        reads, out = f"{fixed(entry['reading_s'], 0)} s", fixed(entry["scale_out_ratio"], 2)
+        ranges = [entry["reading_s"], *([entry["surge_s"]] if entry.get("surge_s") else [])]
+        reads, out = f"{'/'.join(fixed(one, 0) for one in ranges)} s", fixed(entry["scale_out_ratio"], 2)
         lines.append(
             f" {reads}, {out}, {fixed(entry['scale_in_ratio'], 2)} for {fixed(entry['over_s'], 0)} s"
         )

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hs_analysis.controllers.hpa import Metric, MetricLanes, Moments, NewestFirst, Operand
+from hs_analysis.controllers.hpa import Metric, MetricLanes, Moments, NewestFirst, Operand, Surge
 from hs_analysis.controllers.lanes import (
     ByLane,
     Fleet,
@@ -79,9 +79,9 @@ class Apa:
 class Kpa:
     """``scalingStrategy: KPA``: a pool total against the target of a pod, over two windows.
 
-    ``averaging_s`` is the range of a query behind an external metric, and ``others`` are more readings of it
-    in units of the first; 0 s and none where the signal is what each scrape finds. The tolerances are of the
-    whole value against the target of one pod.
+    ``averaging_s`` is the range of a query behind an external metric, ``surge`` says when it is another, and
+    ``others`` are more readings of it in units of the first; 0 s and none where the signal is what each
+    scrape finds. The tolerances are of the whole value against the target of one pod.
     """
 
     signal: str
@@ -102,6 +102,7 @@ class Kpa:
 
     averaging_s: float = field(default=0.0, metadata=documented("s", "the query of an adapter"))
     others: tuple[Operand, ...] = field(default=(), metadata=documented("", "the query of an adapter"))
+    surge: Surge | None = field(default=None, metadata=documented("", "the query of an adapter"))
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -113,7 +114,9 @@ class Kpa:
         """The query behind its metric; None where the signal is what each scrape finds."""
         if not self.averaging_s and not self.others:
             return None
-        return Metric(self.signal, self.target, "AverageValue", self.averaging_s, self.others)
+        return Metric(
+            self.signal, self.target, "AverageValue", self.averaging_s, self.others, surge=self.surge
+        )
 
 
 def structure(parameters: Apa | Kpa) -> Hashable:

@@ -8,13 +8,14 @@ constants are parameters, none is in the code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
 
-from hs_analysis.controllers.hpa import Operand
+from hs_analysis.controllers.hpa import Operand, Surge
 from hs_analysis.controllers.lanes import (
     ROUNDING,
     ByLane,
@@ -219,6 +220,8 @@ class HeteroScale:
         Whose clock tells the minute (IANA name).
     gpus
         GPUs that the pools may hold together; None = no limit.
+    surge
+        When the signals are read over another width than ``window_s``; None = never.
     """
 
     pools: Mapping[str, PoolRule]
@@ -230,6 +233,7 @@ class HeteroScale:
     plan: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     zone: str = UTC_NAME
     gpus: GpuLimit | None = None
+    surge: Surge | None = None
 
 
 def structure(control: HeteroScale) -> Hashable:
@@ -410,6 +414,10 @@ class HeteroScaleBatch(PerLane):
         self._ratio = _Ratio(controls)
         self._window = ByLane([c.window_s for c in controls])
         self._window_and_over = ByLane([c.window_s for c in controls], [c.over_s for c in controls])
+        fresh = [c.surge or Surge(c.window_s, math.inf) for c in controls]
+        read = [c.window_s for c in controls], [s.window_s for s in fresh], [s.above_ratio for s in fresh]
+        self._reading, self._reading_over = ByLane(*read), ByLane(*read, [c.over_s for c in controls])
+        self._surges = any(c.surge for c in controls)
         self._observe_s = np.array([np.nan if c.observe_s is None else c.observe_s for c in controls])
         self._gpus_limit = np.array([c.gpus.limit if c.gpus else np.inf for c in controls])
         self._gpus = {
@@ -495,8 +503,8 @@ class HeteroScaleBatch(PerLane):
             running = fleet.reporting.get(pool.role, fleet.desired[pool.role])
             total = np.where(pool.is_mean, scraped.values[key] * running, scraped.values[key])
             scraped = Scraped(scraped.window_s, {key: total})
-        if pool.others:
-            return self._readings_of_several(pool, key, fleet.scraped)
+        if pool.others or self._surges:
+            return self._readings_of_several(pool, key, scraped)
         newest = self._window.read(lambda window_s: scraped.mean(key, window_s))
         highest = self._window_and_over.read(lambda window_s, over_s: scraped.highest(key, window_s, over_s))
         return newest, highest
@@ -504,18 +512,22 @@ class HeteroScaleBatch(PerLane):
     def _readings_of_several(self, pool: _Lanes, key: Key, scraped: Scraped) -> tuple[Floats, Floats]:
         """Return the newest and the highest recent sum of a pool's signal and of what is added to it."""
 
-        def total(seen: Scraped, window_s: float) -> Floats:
+        def total(seen: Scraped, window_s: float, fresh_s: float, above_ratio: float) -> Floats:
             found = seen.mean(key, window_s)
+            if above_ratio < math.inf:
+                fresh = seen.mean(key, fresh_s)
+                found = np.where(fresh > above_ratio * found, fresh, found)
             for other, averaging_s, weight in pool.others:
                 found = found + weight * seen.mean(other, averaging_s)
             return found
 
-        def highest(window_s: float, over_s: float) -> Floats:
-            found: Floats = np.fmax.reduce([total(seen, window_s) for seen in scraped.ended_in(over_s)])
+        def highest(window_s: float, fresh_s: float, above_ratio: float, over_s: float) -> Floats:
+            read = window_s, fresh_s, above_ratio
+            found: Floats = np.fmax.reduce([total(seen, *read) for seen in scraped.ended_in(over_s)])
             return found
 
-        newest = self._window.read(lambda window_s: total(scraped, window_s))
-        return newest, self._window_and_over.read(highest)
+        newest = self._reading.read(lambda *read: total(scraped, *read))
+        return newest, self._reading_over.read(highest)
 
     def _alarm(self, pool: _Lanes, fleet: Fleet) -> _Alarm:
         worst = _Alarm(np.zeros(fleet.lanes), np.full(fleet.lanes, -np.inf), np.zeros(fleet.lanes, bool))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from hs_analysis.controllers.lanes import (
     key_of,
     round_up,
 )
+from hs_analysis.schema.declare import Field
 
 DOC = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"
 
@@ -85,6 +86,17 @@ class Operand:
 
 
 @dataclass(frozen=True)
+class Surge:
+    """When a fresher mean is read in place of the usual one: while it is so much higher.
+
+    A long range is calm and a short one fresh. In PromQL ``short > above_ratio * long or long``.
+    """
+
+    window_s: Annotated[float, Field("width of the fresher mean", "s", above=0)]
+    above_ratio: Annotated[float, Field("fresher ÷ usual mean above which it is read", "ratio", above=0)]
+
+
+@dataclass(frozen=True)
 class Metric:
     """One entry of ``spec.metrics``.
 
@@ -106,6 +118,8 @@ class Metric:
         What is made of the readings where there are several.
     each
         Whether an empty reading is empty alone, as in a formula over triggers; else all are, as in PromQL.
+    surge
+        When ``signal`` is read over a shorter range; None = never.
     """
 
     signal: str
@@ -115,6 +129,7 @@ class Metric:
     others: tuple[Operand, ...] = ()
     how: Literal["sum", "max", "min"] = "sum"
     each: bool = False
+    surge: Surge | None = None
 
 
 @dataclass(frozen=True)
@@ -280,6 +295,8 @@ class MetricLanes(PerLane):
     averaging: ByLane
     kinds: Mapping[str, Mask]
     weights: tuple[Floats, ...]
+    surge: ByLane
+    surge_above: Floats
 
     @staticmethod
     def of(metrics: Sequence[Metric]) -> MetricLanes:
@@ -292,6 +309,8 @@ class MetricLanes(PerLane):
             ByLane([metric.averaging_s for metric in metrics]),
             {str(kind): kinds == kind for kind in np.unique(kinds)},
             tuple(map(numbers, weights)),
+            ByLane([metric.surge.window_s if metric.surge else metric.averaging_s for metric in metrics]),
+            numbers([metric.surge.above_ratio if metric.surge else np.inf for metric in metrics]),
         )
 
     def keys(self, role: str) -> tuple[Key, ...]:
@@ -303,12 +322,16 @@ class MetricLanes(PerLane):
     def reach_s(self) -> float:
         """How far back it reads [s]."""
         others = (other.averaging_s for other in self.like.others)
-        return max(self.averaging.longest_s, *others, 0.0)
+        return max(self.averaging.longest_s, self.surge.longest_s, *others, 0.0)
 
     def read(self, scraped: Scraped, role: str, empty: Floats | None = None) -> Floats:
         """Return what it reads [unit of the first signal]; ``empty`` (or NaN) where nothing was scraped."""
         keys = self.keys(role)
         value = self.averaging.read(lambda over_s: scraped.mean(keys[0], over_s))
+        if np.isfinite(self.surge_above).any():
+            fresher = self.surge.read(lambda over_s: scraped.mean(keys[0], over_s))
+            with np.errstate(invalid="ignore"):
+                value = np.where(fresher > self.surge_above * value, fresher, value)
         for key, other, weight in zip(keys[1:], self.like.others, self.weights, strict=True):
             more = weight * scraped.mean(key, other.averaging_s)
             if self.like.each and empty is not None:

@@ -80,13 +80,15 @@ def metric_read(
     notes = query.notes
     if (adds, over, kind) == ("mean", "avg", "AverageValue"):
         notes = (*notes, TWICE_DIVIDED)
+    if any(one.surge for one in query.others):
+        return None, (*query.notes, "a range that changes with the load is read of the first signal alone")
     others = tuple(
         Addend(one.signal, one.role, one.averaging_s, _factor_of(query.scale / one.scale))
         for one in query.others
     )
     read = MetricRead(
         query.signal, query.role, target * query.scale, found, query.averaging_s, query.scale, text, others,
-        query.how,
+        query.how, query.surge,
     )  # fmt: skip
     return read, notes
 
@@ -527,6 +529,7 @@ def _for_replay(metrics: Sequence[MetricRead], pool: str, *, each: bool = False)
         hpa.Metric(
             name_in(pool, one), one.target, one.kind, one.averaging_s,  # type: ignore[arg-type]
             tuple(hpa.Operand(name_in(pool, o), o.averaging_s, o.weight) for o in one.others), one.how, each,
+            one.surge,
         )
         for one in metrics
     )  # fmt: skip

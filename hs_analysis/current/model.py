@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hs_analysis.controllers.hpa import Surge
+
 How = Literal["sum", "max", "min"]
 """What is made of several signals."""
 
@@ -96,6 +98,8 @@ class MetricRead:
         More signals that it is made of.
     how
         What is made of several: ``sum``, ``max`` or ``min``.
+    surge
+        When the first signal is read over another range; None = never.
     """
 
     signal: str
@@ -107,6 +111,7 @@ class MetricRead:
     text: str
     others: tuple[Addend, ...] = ()
     how: How = "sum"
+    surge: Surge | None = None
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from hs_analysis.catalogue import Catalogue, Names, Signal, Source, Term
+from hs_analysis.controllers.hpa import Surge
 from hs_analysis.current.documents import Definitions, resolved
 from hs_analysis.current.model import How, Known, Stored
 from hs_analysis.current.selectors import Row, copied, joined, misfit, rows_of
@@ -94,6 +95,8 @@ class Query:
         What is made of several signals: ``sum``, ``max`` or ``min``.
     answer
         Of a quantile the expression whose values are the signal's, in the exporter's unit; else None.
+    surge
+        When it reads another range; None = never.
     """
 
     signal: str
@@ -106,6 +109,7 @@ class Query:
     others: tuple[Query, ...] = ()
     how: How = "sum"
     answer: QuantileAnswer | None = None
+    surge: Surge | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class _QueryPart:
     side: str = "num"
     sign: float = 1.0
     place: str = ""
+    surge: Surge | None = None
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -266,6 +271,13 @@ def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Que
         Where the query's form has no value at counts that never ran, or picks nothing.
     """
     form, scale = _without_factors(form, notes)
+    surging = _surging(form)
+    if surging is not None:
+        fresh, usual, factor = surging
+        pairs = zip(_parts(fresh, series, notes), _parts(usual, series, notes), strict=True)
+        return tuple(
+            _scaled(_with_surge(two, one, factor, form.place), scale, two.sign) for one, two in pairs
+        )
     if isinstance(form, Binary) and form.sign in ("/", "+", "-"):
         _require_alike(form, series)
     if isinstance(form, Binary) and form.sign == "/":
@@ -283,6 +295,31 @@ def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Que
         if within:
             return tuple(_scaled(one, scale if one.side == "num" else 1.0, one.sign) for one in within)
     return (_scaled(_aggregated(form, series), scale, 1.0),)
+
+
+def _surging(form: Form) -> tuple[Form, Form, float] | None:
+    """Return ``fresh``, ``usual`` and the factor of ``fresh > factor * usual or usual``; None for others."""
+    if not isinstance(form, Union) or not isinstance(form.left, Binary):
+        return None
+    compared, usual = form.left, form.right
+    if compared.sign != ">" or compared.as_bool or compared.matching != Matching():
+        return None
+    right, factor = _factor(compared.right) or (compared.right, 1.0)
+    alike = right == usual and len(list(walk(compared.left))) == len(list(walk(usual)))
+    return (compared.left, usual, factor) if alike else None
+
+
+def _with_surge(usual: _QueryPart, fresh: _QueryPart, above: float, place: str) -> _QueryPart:
+    """Return a metric that is read over another range while that is higher.
+
+    Raises
+    ------
+    Refused
+        Where the two differ in more than the range.
+    """
+    if replace(fresh, range_s=usual.range_s, place=usual.place) != usual or not fresh.range_s:
+        _refuse("the sides of or differ in more than the range", place)
+    return replace(usual, surge=Surge(fresh.range_s, above))
 
 
 def _is_sum_of_sums(form: Aggregate, series: Sequence[Stored]) -> bool:
@@ -596,16 +633,16 @@ def _query(
     above = [part for part in parts if part.side == "num"]
     below = [part for part in parts if part.side == "den"]
     scales = {part.scale for part in above}, {part.scale for part in below} or {1.0}
-    overs, ranges = {part.over for part in parts}, {part.range_s for part in parts}
+    overs, ranges = {part.over for part in parts}, {(part.range_s, part.surge) for part in parts}
     if "count" in overs:
         return f"a count of series {_NO_VALUE}"
     if any(len(one) > 1 for one in (*scales, ranges)) or len(overs) > 1:
         return "its parts differ in factor, range or aggregation"
     scale = source.scale / (scales[0].pop() * scales[1].pop())
     over = "avg" if below else overs.pop()
-    span = ranges.pop() or DEFAULT_RANGE_S
+    span, surge = ranges.pop()
     said = (*notes, HELD_IN_FRONT) if signal.id == IN_FRONT else notes
-    return Query(signal.id, role, adds, over, scale, span, said)
+    return Query(signal.id, role, adds, over, scale, span or DEFAULT_RANGE_S, said, surge=surge)
 
 
 _Candidate = tuple[Signal, Source, tuple[tuple[Term, _QueryPart], ...]]

@@ -81,7 +81,9 @@ def _metric(
 
 def _for_replay(read: MetricRead, role: str) -> Metric:
     others = tuple(Operand(name_in(role, one), one.averaging_s, one.weight) for one in read.others)
-    return Metric(name_in(role, read), read.target, "AverageValue", read.averaging_s, others, read.how)
+    return Metric(
+        name_in(role, read), read.target, "AverageValue", read.averaging_s, others, read.how, surge=read.surge
+    )
 
 
 def read_kthena(
@@ -203,6 +205,7 @@ def read_pod_autoscaler(body: Mapping[str, Any], role: str, reader: Reader, wher
         max_replicas=_count(spec, "maxReplicas", None, where),
         averaging_s=metric.averaging_s,
         others=metric.others,
+        surge=metric.surge,
     )
     return role, parameters, (read,), notes
 

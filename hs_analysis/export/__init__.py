@@ -13,7 +13,13 @@ from hs_analysis.export.model import (
     WatchedLimit,
     Workload,
 )
-from hs_analysis.export.queries import PromqlExpression, expression, instance_count, share_over
+from hs_analysis.export.queries import (
+    PromqlExpression,
+    expression,
+    instance_count,
+    share_over,
+    surging,
+)
 from hs_analysis.export.rules import export_rules
 from hs_analysis.export.targets import TARGETS, ExportTarget, export
 from hs_analysis.schema.names import NOT_RECOMMENDED
@@ -41,4 +47,5 @@ __all__ = [
     "instance_count",
     "names_of",
     "share_over",
+    "surging",
 ]

@@ -138,6 +138,7 @@ def parameters(policy: Policy, pool: PoolSizing) -> Kpa:
         max_replicas=max(1, bounds.max),
         averaging_s=metric.averaging_s,
         others=metric.others,
+        surge=metric.surge,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import ContractError
-from hs_analysis.export import kubernetes, model, rules, shape
+from hs_analysis.export import kubernetes, model, queries, rules, shape
 from hs_analysis.export.kubernetes import LEAST_THRESHOLD, PoolSizing, number, object_problems
 from hs_analysis.export.model import Export, ExportOptions, Loss, PrometheusAccess, concerning
 from hs_analysis.policy.controls import AT_ONCE, timetable_pools
@@ -264,7 +264,7 @@ def trigger_problems(trigger: Mapping[str, Any]) -> list[str]:
             found.append(
                 f"metadata.threshold {metadata['threshold']!r} is not a number of at least {LEAST_THRESHOLD}"
             )
-        if trigger.get("metricType") == "AverageValue" and not metadata["query"].startswith("sum("):
+        if trigger.get("metricType") == "AverageValue" and not queries.is_sum(metadata["query"]):
             found.append("metadata.query is not a sum, so an average per replica of it means nothing")
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from hs_analysis.controllers import Autoscaler
-from hs_analysis.controllers.hpa import Metric, RatePolicy, Rules
+from hs_analysis.controllers.hpa import RatePolicy, Rules
 from hs_analysis.controllers.kthena import Kthena, RatioConstraint
 from hs_analysis.export import kubernetes, model, queries, rules, shape, translated
 from hs_analysis.export.kubernetes import PoolSizing
@@ -84,8 +84,7 @@ def parameters(policy: Policy, pools: Sequence[PoolSizing], band: tuple[float, f
     up, down = _up([pool.hpa.up for pool in pools]), _down([pool.hpa.down for pool in pools])
     roles = {}
     for pool in pools:
-        metric = pool.hpa.metrics[0]
-        asked = Metric(metric.signal, pool.threshold, "AverageValue", metric.averaging_s, metric.others)
+        asked = replace(pool.hpa.metrics[0], target=pool.threshold, kind="AverageValue")
         least, most = _bounds(policy, pool.role, pools)
         roles[pool.role] = Kthena((asked,), least, most, tolerance, up, down, None, 0, 0.0, 0.0)
     together = RatioConstraint(*band, *_pair_bounds(policy, pools)) if band else None
@@ -336,7 +335,7 @@ def _role_problems(role: Mapping[str, Any]) -> list[str]:
     if set(role.get("metricSources", {})) != set(names):
         found.append("the keys of metricSources are not the names of metrics")
     sources = role.get("metricSources", {}).values()
-    if not all(source["prometheus"]["query"].startswith("sum(") for source in sources):
+    if not all(queries.is_sum(source["prometheus"]["query"]) for source in sources):
         found.append("a query is not a sum, so a target per instance of it means nothing")
     return found
 

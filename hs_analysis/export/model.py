@@ -479,18 +479,25 @@ def reading(promql: str, kind: str = "") -> str:
 
     ``kind`` takes the place of the function's name.
     """
-    found = _READ.search(promql)
+    found = _longest(promql)
     if found is None:
         return "value"
     return f"{kind or _OPERATIONS.get(found.group(1), found.group(1))}{found.group(2)}"
 
 
 def range_s(promql: str) -> float | None:
-    """Return the range over which an expression reads its samples [s]; None where it takes the newest."""
-    found = _READ.search(promql)
-    if found is None:
-        return None
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(found.group(2)))
+    """Return the longest range over which an expression reads samples [s]; None where it takes the newest."""
+    found = _longest(promql)
+    return _seconds(found.group(2)) if found else None
+
+
+def _longest(promql: str) -> re.Match[str] | None:
+    """Return the function over the longest range of an expression, the first of several as long."""
+    return max(_READ.finditer(promql), key=lambda found: _seconds(found.group(2)), default=None)
+
+
+def _seconds(duration: str) -> float:
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(duration))
 
 
 def record_labels(policy: Policy, role: str) -> dict[str, str]:

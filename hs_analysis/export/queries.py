@@ -439,6 +439,23 @@ def range_window(window_s: float, intervals_s: Sequence[float | None]) -> float:
     return float(math.ceil(max([window_s, *(SCRAPES_PER_WINDOW * value for value in known)])))
 
 
+def is_sum(promql: str) -> bool:
+    """Whether an expression starts with a sum over instances, parentheses left aside."""
+    return promql.lstrip("(").startswith("sum(")
+
+
+def surging(fresh: str, usual: str, above_ratio: float) -> str:
+    """Return the fresh reading where it is so many times the usual one, else the usual one.
+
+    The same text comes back where the scrapes of the metric make both ranges the same.
+    """
+    if fresh == usual:
+        return usual
+    is_one_call = re.match(r"\w+\(", usual) is not None and _is_one_group(usual)
+    factored = usual if is_one_call else f"({usual})"
+    return f"({fresh} > {above_ratio:g} * {factored} or {usual})"
+
+
 def duration(seconds: float) -> str:
     """Return a Prometheus duration of whole seconds, in the largest unit that holds it."""
     whole = math.ceil(seconds)

@@ -18,19 +18,27 @@ import polars as pl
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.errors import HsError
-from hs_analysis.export import ExportOptions, Measured, NamesOfCluster, export, expression, names_of
+from hs_analysis.export import (
+    ExportOptions,
+    Measured,
+    NamesOfCluster,
+    export,
+    expression,
+    names_of,
+    surging,
+)
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import catalogue_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy import Policy, dump, load
 from hs_analysis.policy.build import work_target
 from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.model import SignalReading
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.waiting import tokens_per_request
 from hs_analysis.promql.forms import NAME
 from hs_analysis.replay.signals import fit_quantile, fit_signals, quantile_of, work_signal
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT, TARGET_TITLES
@@ -461,14 +469,20 @@ def read_current(folder: Path, service: str) -> dict[str, Any]:
     return found
 
 
+_SHORTEST = SignalReading()
+
+
 def expressions(
     frame: ServiceFrame,
     keys: Iterable[Key],
     series: pl.DataFrame,
     catalogue: Catalogue,
-    window_s: float = SHORTEST_S,
+    reading: SignalReading = _SHORTEST,
 ) -> tuple[dict[Key, str], list[str]]:
-    """Return the PromQL of signals over a range [s] for the user's Prometheus, and what to know of it."""
+    """Return the PromQL of signals for the user's Prometheus, and what to know of it.
+
+    Of ``reading`` its range counts, and for pool totals the shorter one while the load grows.
+    """
     metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
     queries: dict[Key, str] = {}
     warnings: list[str] = []
@@ -481,8 +495,14 @@ def expressions(
         recipe = next((s for s in recipes if s is not None), None)
         if recipe is None:
             continue
-        width = max(window_s, frame.window_s)
+        width = max(reading.window_s, frame.window_s)
         found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
-        queries[(signal, info.role)] = found.expr
+        asked = found.expr
+        surge = reading.surge
+        if surge and asked and (recipe.pool or known.pool) == "sum":
+            width = max(surge.window_s, frame.window_s)
+            fresh = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
+            asked = surging(fresh.expr, asked, surge.above_ratio)
+        queries[(signal, info.role)] = asked
         warnings += found.warnings
     return queries, list(dict.fromkeys(warnings))

@@ -55,6 +55,7 @@ from hs_analysis.policy.decision import (
     with_decision,
 )
 from hs_analysis.policy.declaration import MODELINE
+from hs_analysis.policy.model import SignalReading
 from hs_analysis.policy.ratio_costs import stray_cost
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.scale_in import Grace
@@ -78,7 +79,6 @@ from hs_analysis.replay.ratios import moving
 from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import UTC_NAME
-from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.decision import LimitCost, LimitHeld, PolicyDecision, PoolDecision
 from hs_analysis.schema.json_schema import SCHEMA_FILES, shipped_schema
 from hs_analysis.schema.names import (
@@ -541,7 +541,7 @@ def _fitted(
         read_derived(work.run, frame.service, fit),
     )
     primaries, _ = policy_primaries(work.run, frame.service, fit)
-    queries, _ = expressions(frame, primaries, series, catalogue_of(work.settings), chosen.knobs.window_s)
+    queries, _ = expressions(frame, primaries, series, catalogue_of(work.settings), chosen.knobs.reading)
     made = build_policy(frame, derived, verdicts, primaries, settings or work.settings, queries, {})
     return _as_chosen(made, chosen, frame, series, work.settings)
 
@@ -553,8 +553,8 @@ def _as_chosen(
     if chosen is None:
         return policy
     if chosen.knobs.waits:
-        window_s = policy.reading.window_s
-        queries, _ = expressions(frame, [(QUEUE, WAITS_IN)], series, catalogue_of(settings), window_s)
+        read = catalogue_of(settings), policy.reading
+        queries, _ = expressions(frame, [(QUEUE, WAITS_IN)], series, *read)
         policy = with_waiting(policy, frame, queries)
     return with_knobs(policy, chosen.knobs, chosen.controller, chosen.policy)
 
@@ -647,8 +647,8 @@ def write_policies(work: Work) -> Outcome:
         primaries, _ = policy_primaries(work.run, frame.service)
         keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
         chosen = chosen_policy(work.run, frame.service)
-        window_s = chosen.knobs.window_s if chosen else SHORTEST_S
-        queries, warnings = expressions(frame, keys, series, catalogue_of(work.settings), window_s)
+        reading = chosen.knobs.reading if chosen else SignalReading()
+        queries, warnings = expressions(frame, keys, series, catalogue_of(work.settings), reading)
         lost = [one for one in unserved if frame.service in one.beside]
         meta = _meta(work, frame, series) | {"unserved": [one.sentence() for one in lost]}
         derived = read_derived(work.run, frame.service)

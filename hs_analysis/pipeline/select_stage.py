@@ -37,6 +37,7 @@ from hs_analysis.select import (
     Knobs,
     can_be_set,
     can_hold,
+    can_surge,
     candidate_of,
     chosen_knobs,
     knobs_of,
@@ -172,7 +173,7 @@ def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controll
     fewest = min((models_of(made[signals]) for signals in held), default=0)
     for signals in held:
         plain, counted = made[signals], with_waiting(made[signals], part, {})
-        every = knobs_of(plain.reading.window_s, waits=counted != plain)
+        every = knobs_of(plain.reading.window_s, waits=counted != plain, surges=can_surge(plain, controller))
         tried = [knobs for knobs in every if can_be_set(knobs, controller, kubernetes_of(work.settings))]
         # What rests on more models has to save far more than knobs can: Kubernetes' own are enough to see it.
         for knobs in tried if models_of(plain) == fewest else tried[:1]:

@@ -17,6 +17,7 @@ from hs_analysis.export.constants import DRIFT_FOR_S, LENGTHS_OVER_S, LENGTHS_RE
 from hs_analysis.export.queries import range_window
 from hs_analysis.pipeline.objects import expressions
 from hs_analysis.policy.guards import GUARDS
+from hs_analysis.policy.model import SignalReading
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame, SignalInfo, column
 from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.limit_edges import LimitEdges
@@ -178,7 +179,7 @@ def _length(
     tokens, requests = ((signal, "service") for signal in COUNTED[name])
     if not (frame.has(*tokens) and frame.has(*requests)):
         return f"the history has no {tokens[0]} or no {requests[0]}"
-    queries, _ = expressions(frame, [tokens, requests], series, catalogue, LENGTHS_OVER_S)
+    queries, _ = expressions(frame, [tokens, requests], series, catalogue, SignalReading(LENGTHS_OVER_S))
     if not (queries.get(tokens) and queries.get(requests)):
         return f"no query gives {tokens[0]} and {requests[0]}"
     means = hourly_means(frame, tokens, requests)

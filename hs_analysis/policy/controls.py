@@ -82,6 +82,7 @@ def _heteroscale(policy: Policy) -> HeteroScale:
         plan,
         _zone(policy),
         policy.gpus,
+        policy.reading.surge,
     )
 
 
@@ -197,6 +198,7 @@ def _hpa(policy: Policy, sized: _Sized) -> Hpa:
         kind,  # type: ignore[arg-type]
         policy.reading.window_s,
         _others(primary, role),
+        surge=policy.reading.surge,
     )
     bounds = policy.bounds.get(role, UNBOUNDED)
     band = policy.hysteresis.get(role) or policy.hysteresis.get(primary.role)

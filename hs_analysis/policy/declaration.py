@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from hs_analysis.controllers.heteroscale import GpuLimit
+from hs_analysis.controllers.hpa import Surge
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -49,6 +50,10 @@ class ReadingRule:
     out: Annotated[str, Field("growth follows the mean that is the", words=("newest",))]
     in_: Annotated[str, Field("shrinking follows the mean that is the", words=("highest",), key="in")]
     over_s: Annotated[float, Field("time in which the means ended of which it is the highest", "s", above=0)]
+    surge: Annotated[
+        Surge | None,
+        Field("fresher mean that is read instead while it is higher", absent="the mean over window_s is all"),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -234,10 +234,11 @@ def _ratio(ratio: Ratio) -> CommentedMap:
 
 def _reading(reading: SignalReading) -> CommentedMap:
     """Return the reading; what each direction follows is the same in every policy."""
+    surge = {"surge": _fields(reading.surge)} if reading.surge else {}
     return _map(
         **{
             "window_s": float(reading.window_s), "out": "newest", "in": "highest",
-            "over_s": float(reading.over_s),
+            "over_s": float(reading.over_s), **surge,
         }
     )  # fmt: skip
 
@@ -269,6 +270,9 @@ def _by_role(policy: Policy, entries: dict[str, CommentedMap], summary: Any) -> 
     return calmest
 
 
+_SURGE = "\nsurge: the mean over its window is read instead while it is above_ratio times as high"
+
+
 def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
     comments = {
         "mode": "metric: follow the primaries; periodic: follow the timetable; hold: change nothing",
@@ -277,7 +281,8 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         "Instances = total ÷ target, or for a pool mean current × value ÷ target, rounded up",
         "pd_ratio": _about_ratio(policy),
         "controller": "what runs this policy: it was selected and replayed by the rules of this controller",
-        "reading": "growth follows the newest mean over window_s, shrinking the highest of them in over_s",
+        "reading": "growth follows the newest mean over window_s, shrinking the highest of them in over_s"
+        + (_SURGE if policy.reading.surge else ""),
         "hysteresis": "act only when wanted ÷ current leaves this band (as the chosen candidate has it)",
         "cooldown": "rest after an action [s]; null = unknown, then nothing is removed",
         "step": "largest part of a pool changed at once, at least one instance; null = no limit",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from hs_analysis.controllers.heteroscale import GpuLimit
+from hs_analysis.controllers.hpa import Surge
 from hs_analysis.schema.constants import SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.declare import Field
 from hs_analysis.schema.names import POOL_ROLES
@@ -194,11 +195,12 @@ class SignalReading:
     """What of a signal is compared with its target [s].
 
     Growth follows the newest mean over ``window_s``, shrinking the highest of those that ended in the last
-    ``over_s``.
+    ``over_s``. With a ``surge`` a fresher mean takes its place while the load grows.
     """
 
     window_s: float = SHORTEST_S
     over_s: float = SUSTAINED_S
+    surge: Surge | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hs_analysis.controllers.heteroscale import GpuLimit
+from hs_analysis.controllers.hpa import Surge
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -130,11 +131,19 @@ def _controller(spec: Node) -> Runner:
 def _reading(node: Node) -> SignalReading:
     node.text("out", ("newest",))
     node.text("in", ("highest",))
-    found = SignalReading(node.number("window_s"), node.number("over_s"))
-    for key, value in (("window_s", found.window_s), ("over_s", found.over_s)):
-        if value <= 0:
-            raise node.wrong(key, f"expected more than 0, found {value!r}")
-    return found
+    surge = node.child("surge", _surge) if "surge" in node.data else None
+    return SignalReading(_positive(node, "window_s"), _positive(node, "over_s"), surge)
+
+
+def _surge(node: Node) -> Surge:
+    return Surge(_positive(node, "window_s"), _positive(node, "above_ratio"))
+
+
+def _positive(node: Node, key: str) -> float:
+    value = node.number(key)
+    if value <= 0:
+        raise node.wrong(key, f"expected more than 0, found {value!r}")
+    return value
 
 
 def _primary(node: Node) -> Primary:

@@ -58,6 +58,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "selection": {
         "reading_s": ("reads the mean of", "s"),
+        "surge_s": ("or, while the load grows, of", "s"),
         "scale_out_ratio": ("scale out above", "× target"),
         "scale_in_ratio": ("scale in below", "× target"),
         "over_s": ("for", "s"),

@@ -182,6 +182,12 @@ def drivers(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str
     return table("Signals tried as drivers on the test window", heads, rows)
 
 
+def _fresher(entry: Mapping[str, Any]) -> str:
+    """Return the note of a candidate that reads another range while the load grows; empty for others."""
+    shorter = entry.get("surge_s")
+    return f"{shorter:g} s while the load grows" if is_number(shorter) else ""
+
+
 def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
     """Return the candidates of the training window that no other beats, the chosen one first."""
     entries = records(service.get("selection"))
@@ -199,7 +205,7 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
         chosen: Cell = {"text": "", "status": mark, "key": "chosen"}
         cells: list[Cell] = [
             text_cell(policy_name(policy.partition(", ")[0])),
-            number_cell(entry.get("reading_s"), "seconds", key="reading_s"),
+            number_cell(entry.get("reading_s"), "seconds", key="reading_s", note=_fresher(entry)),
             number_cell(entry.get("scale_out_ratio"), "", None, 2, key="scale_out_ratio"),
             number_cell(entry.get("scale_in_ratio"), "", None, 2, key="scale_in_ratio"),
             number_cell(entry.get("over_s"), "seconds", key="over_s"),

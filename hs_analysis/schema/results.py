@@ -631,6 +631,7 @@ class CandidateScore:
         bool, Field("no other is better in hours, violations and violations under faults at once")
     ] = False
     reading_s: Annotated[float | None, Field("range of the query that the controller follows", "s")] = None
+    surge_s: Annotated[float | None, Field("range while the load grows", "s", absent="it is the same")] = None
     scale_out_ratio: Annotated[float | None, Field("scale out above", "wanted ÷ current")] = None
     scale_in_ratio: Annotated[float | None, Field("scale in below", "wanted ÷ current")] = None
     over_s: Annotated[

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hs_analysis import evidence
-from hs_analysis.controllers.hpa import TOLERANCE_KNOWN
+from hs_analysis.controllers.hpa import SCALE_DOWN, TOLERANCE_KNOWN, Surge
 from hs_analysis.policy.candidates import candidate_name
-from hs_analysis.policy.model import Cooldown, Hysteresis, Policy
+from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, SignalReading
 from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.results import CandidateScore
-from hs_analysis.select.constants import IN_RATIO, OUT_RATIOS, READINGS, SUSTAINED
+from hs_analysis.select.constants import (
+    IN_RATIO,
+    OUT_RATIOS,
+    READINGS,
+    SUSTAINED,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Knobs:
         Wanted ÷ current below which they go [ratio].
     waits
         Whether work that waits counts beside the work that is served.
+    surge
+        Shorter range that it reads while the load grows; None = it does not.
     """
 
     window_s: float
@@ -36,22 +43,30 @@ class Knobs:
     over_s: float
     in_ratio: float
     waits: bool = False
+    surge: Surge | None = None
+
+    @property
+    def reading(self) -> SignalReading:
+        """What of a signal it compares with the target."""
+        return SignalReading(self.window_s, self.over_s, self.surge)
 
     @property
     def name(self) -> str:
         """The knobs in words, as part of a candidate's name."""
+        surge = self.surge
+        growing = f", {surge.window_s:g} s while {surge.above_ratio:g} times as high" if surge else ""
         return (
-            f"{self.window_s:g} s mean{' with what waits' if self.waits else ''}, "
+            f"{self.window_s:g} s mean{growing}{' with what waits' if self.waits else ''}, "
             f"out above {self.out_ratio:g}, in below {self.in_ratio:g} for {self.over_s:g} s"
         )
 
     @classmethod
     def kubernetes(cls, window_s: float) -> Knobs:
         """Return Kubernetes' own: a tolerance of 10 %, the highest recommendation of five minutes."""
-        return cls(window_s, OUT_RATIOS[-1], SUSTAINED[0], IN_RATIO)
+        return cls(window_s, OUT_RATIOS[-1], SCALE_DOWN.stabilization_s, IN_RATIO)
 
 
-def knobs_of(shortest_s: float, *, waits: bool) -> tuple[Knobs, ...]:
+def knobs_of(shortest_s: float, *, waits: bool, surges: bool = False) -> tuple[Knobs, ...]:
     """Return the settings that are simulated, Kubernetes' own among them.
 
     Parameters
@@ -60,15 +75,28 @@ def knobs_of(shortest_s: float, *, waits: bool) -> tuple[Knobs, ...]:
         Shortest range that the scrapes of a service allow [s].
     waits
         Whether it is known what waits; it then counts in all of them but Kubernetes' own.
+    surges
+        Whether the controller may read another range while the load grows.
     """
     usual = Knobs.kubernetes(shortest_s)
     tried = [
         Knobs(part * shortest_s, out, over_s, IN_RATIO, waits)
-        for part in READINGS
+        for part in READINGS[:-1]
         for out in OUT_RATIOS
-        for over_s in SUSTAINED
+        for over_s in SUSTAINED[1:]
     ]
-    return tuple(dict.fromkeys([usual, *tried]))
+    surge = Surge(shortest_s, OUT_RATIOS[-1])
+    calm = [
+        Knobs(READINGS[-1] * shortest_s, out, over_s, IN_RATIO, waits, surge)
+        for out in OUT_RATIOS
+        for over_s in SUSTAINED[:-1]
+    ]
+    return tuple(dict.fromkeys([usual, *tried, *(calm if surges else ())]))
+
+
+def can_surge(policy: Policy, controller: str) -> bool:
+    """Say whether a policy's objects can read another range while the load grows: of totals, by PromQL."""
+    return controller != "heteroscale" and all(primary.pool == "sum" for primary in policy.primaries)
 
 
 def can_be_set(knobs: Knobs, controller: str, kubernetes: tuple[int, int]) -> bool:
@@ -106,6 +134,7 @@ def chosen_knobs(score: CandidateScore) -> tuple[str, Knobs]:
         score.over_s or 0.0,
         score.scale_in_ratio or 1.0,
         score.counts_waiting,
+        Surge(score.surge_s, OUT_RATIOS[-1]) if score.surge_s else None,
     )
     return candidate_name(tuple(pairs)), knobs
 
@@ -125,6 +154,7 @@ def with_knobs(policy: Policy, knobs: Knobs, controller: str, candidate: str) ->
     link = evidence.path(policy.service, "select", candidate)
     bands = {role: Hysteresis(knobs.out_ratio, knobs.in_ratio, link) for role in policy.hysteresis}
     window_s = max(policy.reading.window_s, knobs.window_s)
+    shortest_s = knobs.surge.window_s if knobs.surge else window_s
     cooldown = dict(policy.cooldown)
     step = policy.step
     if controller != "heteroscale":
@@ -137,7 +167,7 @@ def with_knobs(policy: Policy, knobs: Knobs, controller: str, candidate: str) ->
     return replace(
         policy,
         controller=controller,  # type: ignore[arg-type]
-        reading=replace(policy.reading, window_s=window_s, over_s=max(window_s, knobs.over_s)),
+        reading=SignalReading(window_s, max(shortest_s, knobs.over_s), knobs.surge),
         hysteresis=bands,
         cooldown=cooldown,
         step=step,

@@ -333,6 +333,7 @@ def _settings(policy: Policy) -> dict[str, Any]:
     band = next(iter(policy.hysteresis.values()), None)
     return {
         "reading_s": policy.reading.window_s,
+        "surge_s": policy.reading.surge.window_s if policy.reading.surge else None,
         "over_s": policy.reading.over_s,
         "scale_out_ratio": band.scale_out_ratio if band else None,
         "scale_in_ratio": band.scale_in_ratio if band else None,

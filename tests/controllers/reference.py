@@ -51,7 +51,11 @@ def round_up(instances: float) -> int:
 
 def value_of(metric: Metric, view: PoolView, empty: float | None = None) -> float | None:
     """Return what a metric reads; ``empty`` where nothing was scraped."""
-    readings = [view.mean(metric.signal, metric.averaging_s)]
+    first = view.mean(metric.signal, metric.averaging_s)
+    if metric.surge:
+        fresh = view.mean(metric.signal, metric.surge.window_s)
+        first = fresh if fresh and first is not None and fresh > metric.surge.above_ratio * first else first
+    readings = [first]
     for one in metric.others:
         value = view.mean(one.signal, one.averaging_s)
         readings.append(None if value is None else one.weight * value)

@@ -57,10 +57,19 @@ def mean(rows: Sequence[float], count: int) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def readings(rows: Sequence[float], row_s: float, window_s: float, over_s: float) -> list[float | None]:
+def surged(control: HeteroScale, rows: Sequence[float], row_s: float) -> float | None:
+    """Return the newest mean over the window, or over the surge's where that is so much higher."""
+    usual = mean(rows, max(1, round(control.window_s / row_s)))
+    if control.surge is None or usual is None:
+        return usual
+    fresh = mean(rows, max(1, round(control.surge.window_s / row_s)))
+    return fresh if fresh is not None and fresh > control.surge.above_ratio * usual else usual
+
+
+def readings(control: HeteroScale, rows: Sequence[float], row_s: float) -> list[float | None]:
     """Return the newest mean over a window, and the highest of those that ended in the last ``over_s``."""
-    width, ends = max(1, round(window_s / row_s)), max(1, round(over_s / row_s))
-    means = [mean(rows[: len(rows) - back], width) for back in range(min(ends, len(rows)))]
+    ends = max(1, round(control.over_s / row_s))
+    means = [surged(control, rows[: len(rows) - back], row_s) for back in range(min(ends, len(rows)))]
     known = [value for value in means if value is not None]
     return [means[0], max(known) if known else None]
 
@@ -78,6 +87,8 @@ def of_several(control: HeteroScale, role: str, seen: Seen) -> list[float | None
             name, _, owner = signal.partition("@")
             rows = seen.values[name, owner or role][: count - back]
             found = mean(rows, max(1, round(over_s / seen.window_s)))
+            if signal == pool.signal and weight == 1.0 and over_s == control.window_s:
+                found = surged(control, rows, seen.window_s)
             total = None if total is None or found is None else total + weight * found
         sums.append(total)
     known = [value for value in sums if value is not None]
@@ -149,7 +160,7 @@ def size(control: HeteroScale, role: str, seen: Seen, memory: Memory, alarms: Se
     if pool.adds_up == "mean":
         running = seen.reporting.get(role, [current] * len(rows))
         rows = [value * count for value, count in zip(rows, running, strict=True)]
-    newest, highest = readings(rows, seen.window_s, control.window_s, control.over_s)
+    newest, highest = readings(control, rows, seen.window_s)
     if pool.others:
         newest, highest = of_several(control, role, seen)
     if newest is None or highest is None or not math.isfinite(newest) or newest < 0 or not pool.target > 0:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hs_analysis.controllers import hpa, keda, kthena
-from hs_analysis.controllers.hpa import Hpa, Metric, Operand, RatePolicy, Rules
+from hs_analysis.controllers.hpa import Hpa, Metric, Operand, RatePolicy, Rules, Surge
 from hs_analysis.controllers.keda import Fallback, Keda
 from hs_analysis.controllers.kthena import Kthena
 from hs_analysis.controllers.lanes import Fleet, Scraped, Why
@@ -63,12 +63,13 @@ def some_metrics(rng: Draw, lanes: int, *, kinds: tuple[str, ...] = KINDS) -> li
             one_of(rng, (False, True)),
         )
         others = [(one_of(rng, SIGNALS), one_of(rng, (60.0, 120.0))) for _ in range(int(rng.integers(0, 2)))]
+        surges = [None, *(Surge(one_of(rng, (15.0, 60.0, 120.0)), one_of(rng, (0.8, 1.1))) for _ in range(3))]
         columns.append(
             [
                 Metric(
                     signal, float(rng.uniform(40, 160)), kind, averaging_s,
                     tuple(Operand(name, range_s, float(rng.uniform(0.2, 2.0))) for name, range_s in others),
-                    how, each,
+                    how, each, one_of(rng, surges),
                 )
                 for _ in range(lanes)
             ]

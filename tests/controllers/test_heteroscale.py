@@ -24,7 +24,7 @@ from hs_analysis.controllers.heteroscale import (
     follower_count,
     structure,
 )
-from hs_analysis.controllers.hpa import Operand
+from hs_analysis.controllers.hpa import Operand, Surge
 from hs_analysis.controllers.lanes import Orders, Why
 
 DECODE = ("decode_tps", "decode")
@@ -396,6 +396,7 @@ def controls(shape: str) -> st.SearchStrategy[HeteroScale]:
         st.sampled_from([60.0, 120.0]),
         st.sampled_from([60.0, 300.0, 600.0]),
         st.sampled_from([None, 120.0, 300.0]),
+        surge=st.none() | st.builds(Surge, st.sampled_from([60.0, 180.0]), st.sampled_from([0.8, 1.1])),
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 from current.histories import READABLE, known, of_pods
 
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.controllers.hpa import Surge
 from hs_analysis.current.documents import definitions_in
 from hs_analysis.current.kubernetes import TWICE_DIVIDED, metric_read, quantity
 from hs_analysis.current.queries import EMPTY_IS_ZERO, FOLLOWS_LOAD, Query, read_query
@@ -91,6 +92,46 @@ def test_what_is_read(text, signal, over, scale, span_s):
     assert isinstance(found, Query), found
     assert (f"{found.signal}@{found.role}", found.over, found.averaging_s) == (signal, over, span_s)
     assert found.scale == pytest.approx(scale)
+
+
+USUAL = f"sum(rate({TOKENS}[3m]))"
+HIGHER = f"sum(rate({TOKENS}[1m])) > 1.1 * {USUAL} or {USUAL}"
+
+
+@pytest.mark.parametrize(
+    ("text", "surge"),
+    [
+        (HIGHER, Surge(60.0, 1.1)),
+        (f"(sum(rate({TOKENS}[1m])) > {USUAL} * 2 or {USUAL}) / 1000", Surge(60.0, 2.0)),
+        (f"sum(rate({TOKENS}[1m])) > {USUAL} or {USUAL}", Surge(60.0, 1.0)),
+        (f"({HIGHER}) + sum({W}{{{PREFILL}}}) * 3", Surge(60.0, 1.1)),
+    ],
+)
+def test_a_range_that_is_shorter_while_the_load_grows_is_read(text, surge):
+    """The usual range, and when which other one is read in its place; what is added has none."""
+    found = read(text)
+    assert isinstance(found, Query), found
+    assert (f"{found.signal}@{found.role}", found.averaging_s) == ("decode_tps@decode", 180)
+    assert found.surge == surge
+    assert [one.surge for one in found.others] == [None] * len(found.others)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"sum(rate({TOKENS}[1m])) > 1.1 * sum(rate({TOKENS}[5m])) or {USUAL}", "or has no value"),
+        (f"sum(rate({TOKENS}[1m])) >= 1.1 * {USUAL} or {USUAL}", "or has no value"),
+        (f"sum(rate({TOKENS}[1m])) > bool 1.1 * {USUAL} or {USUAL}", "or has no value"),
+        (f"2 * sum(rate({TOKENS}[1m])) > 1.1 * {USUAL} or {USUAL}", "or has no value"),
+        (f"avg(rate({TOKENS}[1m])) > 1.1 * {USUAL} or {USUAL}", "differ in more than the range"),
+        (f"sum({W}{{{DECODE}}}) > 1.1 * {USUAL} or {USUAL}", "or has no value"),
+    ],
+)
+def test_an_or_of_anything_else_is_not_read(text, says):
+    """Another factor of the compared side, another comparison, another metric or aggregation."""
+    found = read(text)
+    assert isinstance(found, str), found
+    assert says in found
 
 
 def parts(query):

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.controllers.hpa import Surge
 from hs_analysis.current import Definitions, read_definitions, read_manifests, translate
-from hs_analysis.export import ExportOptions, export
+from hs_analysis.export import ExportOptions, export, surging
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import (
     Bounds,
@@ -39,6 +40,13 @@ LED = ((DECODE,), (PREFILL,), (PREFILL, DECODE), (PREFILL, USAGE))
 
 percents = st.none() | st.integers(1, 100).map(lambda percent: percent / 100.0)
 whole = st.integers(1, 1800).map(float)
+surges = st.none() | st.builds(Surge, st.sampled_from([30.0, 45.0]), st.sampled_from([1.05, 1.1, 2.0]))
+
+
+def _surging(promql, surge):
+    """Return a query whose first signal is read over a shorter range while the load grows."""
+    usual, sign, more = promql.partition(" + ")
+    return surging(usual.replace("[1m]", f"[{surge.window_s:g}s]"), usual, surge.above_ratio) + sign + more
 
 
 def digits(least, most):
@@ -64,6 +72,9 @@ def policies(draw, controller):
         draw(waits(Primary(signal, role, "", promql, "vllm", Target(draw(digits(0.05, 5e4))), pool)))
         for signal, role, promql, pool in draw(st.sampled_from(LED))
     )
+    surge = None if any(one.pool == "mean" for one in primaries) else draw(surges)
+    if surge:
+        primaries = tuple(replace(one, promql=_surging(one.promql, surge)) for one in primaries)
     value = draw(digits(0.1, 10.0))
     least = {role: draw(st.integers(0, 5)) for role in ("prefill", "decode")}
     return full_policy(
@@ -71,7 +82,7 @@ def policies(draw, controller):
         controller=controller,
         primaries=primaries,
         pd_ratio=Ratio(1, 1, value, value, value, 0.1, "ok") if len(primaries) == 1 else None,
-        reading=SignalReading(60.0, float(draw(st.integers(0, 3600)))),
+        reading=SignalReading(60.0, float(draw(st.integers(0, 3600))), surge),
         hysteresis={
             role: Hysteresis(round(1.0 + draw(digits(0.0, 0.9)), 4), round(1.0 - draw(digits(0.0, 0.9)), 4))
             for role in least

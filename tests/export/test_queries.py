@@ -13,6 +13,7 @@ from hs_analysis.export.queries import (
     pool_total,
     quoted,
     range_window,
+    surging,
 )
 
 
@@ -253,6 +254,15 @@ def test_the_window_is_at_least_four_scrapes():
     assert [duration(s) for s in (60, 90, 300, 3600, 62)] == ["1m", "90s", "5m", "1h", "62s"]
     rows = [{**row, "interval_s": 30.0} for row in pods("m_total", "decode", job="d")]
     assert "[2m]" in build(rows).expr
+
+
+def test_a_fresh_range_is_read_where_it_is_so_much_higher():
+    """A formula is compared as a whole; where the scrapes make both ranges the same, one is asked for."""
+    one, other = "sum(rate(a[1m]))", "sum(rate(a[3m]))"
+    assert surging(one, other, 1.1) == f"({one} > 1.1 * {other} or {other})"
+    longer = f"{other} - sum(rate(b[3m]))"
+    assert surging(one, longer, 1.25) == f"({one} > 1.25 * ({longer}) or {longer})"
+    assert surging(other, other, 1.1) == other
 
 
 def test_a_signal_without_series_has_no_expression():

@@ -99,7 +99,7 @@ def test_the_whole_grid_is_tried_on_the_signals_of_the_fewest_models(
     task = ServiceTask(Path("run"), SETTINGS, frame.service)
     found = candidates_of(task, frame, TRAIN, "keda")
     shortest_s = next(iter(found.values())).reading.window_s
-    grid = knobs_of(shortest_s, waits=counted)
+    grid = knobs_of(shortest_s, waits=counted, surges=True)
     own = "prefill_tps_effective@prefill+decode_tps@decode"
     led = ("prefill_tps_effective@prefill", "decode_tps@decode")
     assert set(found) == {candidate_of(own, knobs) for knobs in grid} | {

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from replay.services import built, guard, pd_day, plain_policy, primary
 from ruamel.yaml import YAML
 
+from hs_analysis.controllers.hpa import Surge
 from hs_analysis.errors import InputError
 from hs_analysis.policy.document import dump, dump_all, load, load_all
 from hs_analysis.policy.model import (
@@ -121,7 +122,7 @@ POLICY = st.builds(
     window_s=NUMBER,
     start_up_s=by_role(NUMBER),
     controller=st.sampled_from(["heteroscale", "keda", "hpa"]),
-    reading=st.builds(SignalReading, NUMBER, NUMBER),
+    reading=st.builds(SignalReading, NUMBER, NUMBER, st.none() | st.builds(Surge, NUMBER, NUMBER)),
     replay=PLAIN,
 )
 
@@ -185,14 +186,17 @@ def test_keys_of_before_are_read_over() -> None:
 
 def test_the_reading_says_what_each_direction_follows() -> None:
     """The words are fixed: a file that asks for another reading is refused, naming the key."""
-    text = dump(plain_policy(reading=SignalReading(60.0, 600.0)))
+    text = dump(plain_policy(reading=SignalReading(60.0, 600.0, Surge(30.0, 1.1))))
     assert YAML(typ="safe").load(text)["spec"]["reading"] == {
         "window_s": 60.0, "out": "newest", "in": "highest", "over_s": 600.0,
+        "surge": {"window_s": 30.0, "above_ratio": 1.1},
     }  # fmt: skip
     for old, new, key in (
         ("out: newest", "out: mean", "spec.reading.out"),
         ("in: highest", "in: newest", "spec.reading.in"),
         ("over_s: 600.0", "over_s: 0", "spec.reading.over_s"),
+        ("above_ratio: 1.1", "above_ratio: -1", "spec.reading.surge.above_ratio"),
+        ("above_ratio: 1.1", "above: 1.1", "spec.reading.surge"),
         ("controller: keda", "controller: llm-d", "spec.controller"),
     ):
         assert old in text

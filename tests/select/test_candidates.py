@@ -8,7 +8,7 @@ import pytest
 from replay.services import plain_policy, primary
 
 from hs_analysis.controllers import Autoscaler
-from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric
+from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, Surge
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Cooldown, SignalReading, Step, Waiting
 from hs_analysis.policy.waiting import QUEUE, WITHIN_S
@@ -17,6 +17,7 @@ from hs_analysis.select import (
     Knobs,
     can_be_set,
     can_hold,
+    can_surge,
     candidate_of,
     chosen_knobs,
     knobs_of,
@@ -51,16 +52,32 @@ def test_where_it_is_known_what_waits_counts_in_all_but_kubernetes_own() -> None
     assert {one.window_s for one in plain} == {90.0, 180.0}
 
 
+def test_a_calm_reading_turns_fresh_where_objects_can_ask_for_it() -> None:
+    """Three times the shortest range, and the shortest where it is a tenth higher; not in our own rule."""
+    calm = [one for one in knobs_of(60.0, waits=False, surges=True) if one.surge]
+    assert set(knobs_of(60.0, waits=False, surges=True)) - set(calm) == set(knobs_of(60.0, waits=False))
+    assert {(one.window_s, one.surge, one.over_s) for one in calm} == {
+        (180.0, Surge(60.0, 1.1), 240.0), (180.0, Surge(60.0, 1.1), 300.0),
+    }  # fmt: skip
+    assert calm[0].name.startswith("180 s mean, 60 s while 1.1 times as high, out above")
+    reading = with_knobs(plain_policy(), replace(calm[0], over_s=30.0), "keda", "x").reading
+    assert reading == SignalReading(180.0, 60.0, Surge(60.0, 1.1))
+    gauge = plain_policy(primaries=(primary("gpu_util", "decode", 0.6, "mean"),))
+    asked = [can_surge(plain_policy(), name) for name in ("keda", "hpa", "heteroscale")]
+    assert (asked, can_surge(gauge, "keda")) == ([True, True, False], False)
+
+
+@pytest.mark.parametrize("surge", [None, Surge(30.0, 1.1)])
 @pytest.mark.parametrize("waits", [True, False])
-def test_what_was_chosen_is_read_back_off_its_row(waits: bool) -> None:
+def test_what_was_chosen_is_read_back_off_its_row(waits: bool, surge: Surge | None) -> None:
     """The names of its signals and all of its knobs: together they are the name of the candidate again."""
-    knobs = Knobs(90.0, 1.05, 600.0, 0.9, waits)
+    knobs = Knobs(90.0, 1.05, 600.0, 0.9, waits, surge)
     name = candidate_of("prefill_tps@prefill+decode_tps@decode", knobs)
     row = CandidateScore(
         policy=name, signal="prefill_tps+decode_tps", role="prefill+decode", controller="keda", score=None,
         gpu_hours=None, instance_hours=None, slo_violation_ratio=None, actions_per_day=None, chosen=True,
         reason="", reading_s=90.0, over_s=600.0, scale_out_ratio=1.05, scale_in_ratio=0.9,
-        counts_waiting=waits,
+        counts_waiting=waits, surge_s=surge.window_s if surge else None,
     )  # fmt: skip
     assert chosen_knobs(row) == ("prefill_tps@prefill+decode_tps@decode", knobs)
     assert candidate_of(*chosen_knobs(row)) == name

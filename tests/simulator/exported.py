@@ -305,6 +305,14 @@ def expression(text: str, role: str, prometheus: Prometheus) -> Query:
     terms = _terms(text)
     if len(terms) > 1:
         return _sum([expression(term, role, prometheus) for term in terms])
+    sides = _terms(_unwrapped(text), " or ")
+    if len(sides) == 2:
+        compared, above = _terms(sides[0], " > "), sides[1]
+        factor, _, times = compared[-1].partition(" * ")
+        if len(compared) != 2 or _unwrapped(times) != _unwrapped(above):
+            raise ValueError(f"not understood: {text}")
+        fresh, usual = (expression(one, role, prometheus) for one in (compared[0], above))
+        return _higher(fresh, usual, float(factor))
     bare = re.sub(r'"[^"]*"', '""', text)
     names = [word for word in _WORDS.findall(bare) if word in METRICS]
     others = set(re.findall(r"([A-Za-z_:][A-Za-z0-9_:]*)\s*[{\[]", bare)) - {JOINED, *METRICS}
@@ -316,12 +324,12 @@ def expression(text: str, role: str, prometheus: Prometheus) -> Query:
     return _around(bare, _times(_of(inner, signal, role, pooled, prometheus), unit), 60.0)
 
 
-def _terms(text: str) -> list[str]:
-    """Return what is added up, the text itself where nothing is."""
+def _terms(text: str, sign: str = "+") -> list[str]:
+    """Return what stands around a sign outside all brackets, the text itself where there is none."""
     hidden = re.sub(r'"[^"]*"', lambda quoted: "x" * len(quoted.group()), text)
     depths = np.cumsum([(char in "({[") - (char in ")}]") for char in hidden])
-    ends = [n for n, char in enumerate(hidden) if char == "+" and depths[n] == 0]
-    return [text[a:b] for a, b in zip([0, *(n + 1 for n in ends)], [*ends, len(text)], strict=True)]
+    ends = [n for n in range(len(hidden)) if hidden.startswith(sign, n) and depths[n] == 0]
+    return [text[a:b] for a, b in zip([0, *(n + len(sign) for n in ends)], [*ends, len(text)], strict=True)]
 
 
 def _sum(queries: Sequence[Query]) -> Query:
@@ -332,6 +340,16 @@ def _sum(queries: Sequence[Query]) -> Query:
         return None if None in found else float(sum(one for one in found if one is not None))
 
     return total
+
+
+def _higher(fresh: Query, usual: Query, factor: float) -> Query:
+    """Return the first query where it is more than so many times the second, else the second."""
+
+    def query(at_s: float) -> Reading:
+        one, other = fresh(at_s), usual(at_s)
+        return one if one is not None and other is not None and one > factor * other else other
+
+    return query
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from simulator.faults import FAULTS, Spell
 from simulator.measures import Looks
 from simulator.prometheus import Prometheus
 
+FRESH, CALM = (f'sum(rate(vllm:generation_tokens_total{{pod=~"a-decode-.*"}}[{m}m]))' for m in (1, 3))
 RULES = """\
 # a header
 groups:
@@ -129,6 +130,9 @@ def test_a_recorded_series_is_as_old_as_its_rules_last_evaluation(kept: Promethe
         ('sum(increase(vllm:prompt_tokens_total{pod=~"a-prefill-.*"}[2m])) / 120', "", 400.0),
         ("avg(rate(vllm:generation_tokens_total[1m]))", "decode", 200.0),
         ("sum(rate(dynamo_frontend_requests_started_total[1m]))", "service", 10.0),
+        (f"({FRESH} > 0.9 * {CALM} or {CALM}) + sum(vllm:num_requests_running) * 10", "", 400 + 3.6),
+        (f"({FRESH} > 1.1 * {CALM} or {CALM})", "", 400.0),
+        (f"{FRESH} * 2 > 1.1 * {CALM} or {CALM}", "", 800.0),
         ("sum(avg_over_time(vllm:num_requests_running[30s]))", "decode", (119 + 120) / 2 * 3 / 1000),
         ("sum(vllm:num_requests_running)", "decode", 120 * 3 / 1000),
         ("avg(avg by (pod) (avg_over_time(DCGM_FI_DEV_GPU_UTIL[15s]))) / 100", "decode", 0.18),
