@@ -42,6 +42,7 @@ from hs_analysis.pipeline.stages import Progress, Silent
 from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, derive_part, read_verdicts, study_part
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.sanity import target_slip
 from hs_analysis.replay import replay_service
 from hs_analysis.report.charts import replay_steps
 from hs_analysis.report.figures import POINTS_ONE_SERVICE, Figure, figures
@@ -66,10 +67,6 @@ History: TypeAlias = "Run | ServiceFrame | pl.DataFrame"
 
 Policies: TypeAlias = "Policy | PathLike | Mapping[str, Policy | PathLike]"
 """A policy, a file in the form of policy.yaml, or several of them by the name of their row."""
-
-LEAST_TARGET_SHARE = 0.01
-"""A target below this share of the one it replaces is taken for a slip [ratio]: a pool would need a hundred
-times the instances, and its bounds end at twice the most ever seen. Default of this project."""
 
 OWN = "own policy"
 """Name of the row of a policy that has none."""
@@ -690,14 +687,8 @@ def with_targets(policy: Policy, targets: Mapping[str, float]) -> Policy:
     for primary in policy.primaries:
         value = left.pop(f"{primary.signal}@{primary.role}", left.pop(primary.role, None))
         own = primary.target_per_instance
-        if value is not None and not (isinstance(value, int | float) and value > 0):
-            what, hint = f"{value} is not above zero", f"give {primary.unit} of one instance, now {own.value}"
-            raise UsageError(what, where=f"target of {primary.role}", hint=hint)
-        if value is not None and own.value and value < LEAST_TARGET_SHARE * own.value:
-            what = f"{value:g} {primary.unit} is less than a hundredth of the {own.value:g} it replaces"
-            unit = f"a target is in {primary.unit} of one instance"
-            hint = f"{unit}; for a share of it give {value:g} * {own.value:g} = {value * own.value:g}"
-            raise UsageError(what, where=f"target of {primary.role}", hint=hint)
+        if slip := None if value is None else target_slip(primary, value):
+            raise UsageError(slip[0], where=f"target of {primary.role}", hint=slip[1])
         made = primary if value is None else replace(primary, target_per_instance=replace(own, value=value))
         primaries.append(made)
     if left:

@@ -12,10 +12,8 @@ two objects, one a pool, are that reading of it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 
@@ -24,7 +22,7 @@ from hs_analysis.controllers.hpa import structure as scaler_structure
 from hs_analysis.controllers.lanes import (
     Fleet,
     Floats,
-    Integers,
+    PerLane,
     PoolOrders,
     documented,
     key_of,
@@ -75,7 +73,7 @@ def structure(parameters: SloAware) -> Hashable:
     return parameters.signals, parameters.smoothing_s, scaler_structure(parameters.scaler)
 
 
-class SloAwareBatch:
+class SloAwareBatch(PerLane):
     """The formula and the HPA behind it for one pool, one a lane; the HPA remembers.
 
     Parameters
@@ -101,14 +99,6 @@ class SloAwareBatch:
     def reach_s(self) -> float:
         """How far back they read [s]."""
         return self.smoothing_s
-
-    def take(self, lanes: Integers) -> Self:
-        """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
-        taken = copy.copy(self)
-        taken.hpa = self.hpa.take(lanes)
-        taken.slo_s = [limit[lanes] for limit in self.slo_s]
-        taken.up, taken.down, taken.most = self.up[lanes], self.down[lanes], self.most[lanes]
-        return taken
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Ask for the count of every pool."""

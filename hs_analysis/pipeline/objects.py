@@ -43,7 +43,8 @@ from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT, TARGET_TITLES
 from hs_analysis.schema.number_text import percent
-from hs_analysis.schema.results import Derived, Estimate, PolicyReplay, ReplayResult
+from hs_analysis.schema.replays import PolicyReplay, ReplayResult
+from hs_analysis.schema.results import Derived, Estimate
 from hs_analysis.schema.settings import Document, Settings, Slo
 
 if TYPE_CHECKING:

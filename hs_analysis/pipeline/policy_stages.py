@@ -92,13 +92,8 @@ from hs_analysis.schema.names import (
     TRANSLATED,
     UNLIMITED,
 )
-from hs_analysis.schema.results import (
-    Derived,
-    FaultReplay,
-    PlacementOutcome,
-    PolicyReplay,
-    ReplayResult,
-)
+from hs_analysis.schema.replays import FaultReplay, PlacementOutcome, PolicyReplay, ReplayResult
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Document, Settings
 from hs_analysis.select import with_knobs
 
@@ -577,15 +572,7 @@ def _told(
     advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
     chosen = chosen_policy(work.run, frame.service)
     advised = _as_chosen(advised, chosen, frame, tables.read(work.run, "series"), work.settings)
-    return current_record(
-        current,
-        advised,
-        derived,
-        outcome.result.policies,
-        headline or None,
-        apart,
-        doubt,
-    )
+    return current_record(current, advised, derived, outcome.result.policies, headline or None, apart, doubt)
 
 
 def read_replay(folder: Path, service: str) -> ReplayResult:

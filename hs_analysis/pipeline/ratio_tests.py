@@ -12,7 +12,7 @@ from hs_analysis.pipeline.tables import read_entries
 from hs_analysis.policy import Policy, policy_of_test
 from hs_analysis.policy.decision import Grounds, decide_on, with_decision
 from hs_analysis.schema.decision import PolicyDecision
-from hs_analysis.schema.results import ReplayResult
+from hs_analysis.schema.replays import ReplayResult
 
 
 def tested_names(folder: Path) -> tuple[str, ...]:

@@ -58,7 +58,8 @@ from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.report.apply import APPLY_FILE, ExportedFile, Section, guide, markdown
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.exported import ApplyGuide
-from hs_analysis.schema.results import Derived, ReplayResult
+from hs_analysis.schema.replays import ReplayResult
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
 
 EXPORTS_FILE = "exports/index.json"

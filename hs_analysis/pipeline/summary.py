@@ -12,6 +12,7 @@ from hs_analysis.schema.constants import APART_MAX
 from hs_analysis.schema.declare import names_of
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
 from hs_analysis.schema.number_text import percent, percent_beside
+from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import (
     ALARM,
     WITHOUT_SERVICE,
@@ -19,7 +20,6 @@ from hs_analysis.schema.results import (
     Derived,
     Reason,
     Recommendation,
-    ReplayResult,
     SignalDriver,
     SignalVerdict,
     Threshold,

@@ -39,7 +39,8 @@ from hs_analysis.schema.decision import (
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
 from hs_analysis.schema.number_text import percent, percent_beside
-from hs_analysis.schema.results import Capacity, Derived, PolicyReplay, Reason, ReplayResult
+from hs_analysis.schema.replays import PolicyReplay, ReplayResult
+from hs_analysis.schema.results import Capacity, Derived, Reason
 from hs_analysis.schema.settings import Slo
 
 DAYS_NEEDED = 7

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from hs_analysis.policy.constants import FEWER, SAME_HOURS, SAME_SHARE_POINTS
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
 from hs_analysis.schema.number_text import number, percent
-from hs_analysis.schema.results import MixRatio, PdRatio, PolicyReplay, ReplayResult, SplitBeside
+from hs_analysis.schema.replays import PolicyReplay, ReplayResult
+from hs_analysis.schema.results import MixRatio, PdRatio, SplitBeside
 
 HELD_BY = {NEUTRAL: "HeteroScale's own rule", RATIO_FIXED: "HeteroScale's own rule with one signal"}
 """Row that holds the fixed ratio → what it is; another one is the selected policy itself."""

@@ -14,7 +14,7 @@ from hs_analysis.replay.backtest import (
 from hs_analysis.replay.drivers import try_signals
 from hs_analysis.replay.faults import FAULTS, NO_FAULT, FaultOutcome, faults_named
 from hs_analysis.schema.names import BASELINES
-from hs_analysis.schema.results import PlacementOutcome
+from hs_analysis.schema.replays import PlacementOutcome
 
 __all__ = [
     "BASELINES",

@@ -82,7 +82,8 @@ from hs_analysis.schema.names import (
     TRANSLATED,
     UNLIMITED,
 )
-from hs_analysis.schema.results import Derived, PlacementOutcome, PolicyReplay, ReplayResult
+from hs_analysis.schema.replays import PlacementOutcome, PolicyReplay, ReplayResult
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
 
 

@@ -27,7 +27,8 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import DECILES, GPU_MIX_MOVED, MIX_MOVED_RATIO
 from hs_analysis.schema.names import RECORDED
 from hs_analysis.schema.number_text import percent
-from hs_analysis.schema.results import Derived, Interval, PolicyReplay, weights_of
+from hs_analysis.schema.replays import PolicyReplay
+from hs_analysis.schema.results import Derived, Interval, weights_of
 from hs_analysis.schema.settings import Slo
 
 LENGTHS = {"input_length": "prompt", "output_length": "output"}

@@ -19,7 +19,7 @@ from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.score import score
 from hs_analysis.replay.simulate import Schedule, SimulationResult, simulate
 from hs_analysis.schema.constants import HOUR_S
-from hs_analysis.schema.results import PlacementOutcome
+from hs_analysis.schema.replays import PlacementOutcome
 
 
 @dataclass(frozen=True)

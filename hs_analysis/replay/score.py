@@ -20,7 +20,8 @@ from hs_analysis.replay.ratios import RatioRange, stray_of
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
 from hs_analysis.schema.constants import DAY_S, GROUP_MIN, HOUR_S, MAJORITY, NORMAL_95, SUSTAINED_S
 from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
-from hs_analysis.schema.results import Interval, PolicyReplay
+from hs_analysis.schema.replays import PolicyReplay
+from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.resampling import moving_block_indices, percentile_interval
 
 

@@ -293,8 +293,9 @@ class Run:
         joined.lots, joined.fixed = [], []
         begins = np.cumsum([0, *(one.lanes for one in every)]).tolist()
         taken, begin = [np.zeros(0, np.int64)], 0
-        for number, group in enumerate([*self.lots, *self.fixed]):
-            alike = [[*one.lots, *one.fixed][number] for one in every]
+        groups: list[list[Lot | Fixed]] = [[*one.lots, *one.fixed] for one in every]
+        for number, group in enumerate(groups[0]):
+            alike = [one[number] for one in groups]
             taken += [
                 first + np.arange(one.where.start, one.where.stop)
                 for first, one in zip(begins, alike, strict=False)

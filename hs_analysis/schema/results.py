@@ -7,11 +7,10 @@ results with many fields take them by name alone.
 
 # Annotations are values here and no text: evaluating them all again would cost each start 30 ms.
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from hs_analysis.schema.declare import Field
-from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.names import POOL_ROLES
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ WITHOUT_SERVICE, ALARM = "instances_without_service", "policy_alarm"
 
 _PER_INSTANCE = "unit of the signal per instance"
 _RATIO = "prefill ÷ decode"
-_SHARE = "ratio 0..1"
+SHARE_UNIT = "ratio 0..1"
 
 Signal = Annotated[str, Field("catalogue signal")]
 SignalRole = Annotated[str, Field(words=(*POOL_ROLES, "service"))]
@@ -107,7 +106,7 @@ class SignalVerdict:
     drift: Annotated[
         float | None, Field("slow change at equal load, relative to the elasticity", "ratio")
     ] = None
-    coverage: Annotated[float, Field("share of windows with a value", _SHARE, null=True)] = 0.0
+    coverage: Annotated[float, Field("share of windows with a value", SHARE_UNIT, null=True)] = 0.0
     interval_s: Annotated[float | None, Field("time between values that carry news", "s")] = None
     n_effective: Annotated[float | None, Field("effective sample size", "rows")] = None
     reasons: Annotated[
@@ -124,7 +123,7 @@ class SignalVerdict:
         float | None, Field("elasticity outside the operating range too", "ratio")
     ] = None
     auc_top: Annotated[
-        float | None, Field("how well it tells the highest loads apart; latency and queues", _SHARE)
+        float | None, Field("how well it tells the highest loads apart; latency and queues", SHARE_UNIT)
     ] = None
     turns: Annotated[
         tuple[Turn, ...], Field("single numbers that would change the verdict, nearest first")
@@ -611,7 +610,7 @@ class CandidateScore:
         Field("1 − hours ÷ those recorded, what selection maximises; null = not feasible", "ratio"),
     ]
     gpu_hours: Annotated[float | None, Field("on the training window", "GPU-hours")]
-    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", _SHARE)]
+    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", SHARE_UNIT)]
     chosen: Annotated[bool, Field("whether selection took it")]
     role: Annotated[str, Field("role of the signal; several are joined by +")]
     instance_hours: Annotated[float | None, Field("on the training window", "instance-hours")]
@@ -619,10 +618,10 @@ class CandidateScore:
     reason: Annotated[str, Field("why it was or was not")]
     controller: Annotated[str, Field("whose semantics it was simulated with")] = ""
     fault_violation_ratio: Annotated[
-        float | None, Field("share of windows over capacity under the faults, their mean", _SHARE)
+        float | None, Field("share of windows over capacity under the faults, their mean", SHARE_UNIT)
     ] = None
     burst_violation_ratio: Annotated[
-        float | None, Field("the same under bursts that double the load within a start-up time", _SHARE)
+        float | None, Field("the same under bursts that double the load within a start-up time", SHARE_UNIT)
     ] = None
     flat_actions_per_day: Annotated[
         float | None, Field("actions of a pool while the load is constant, by noise alone", "1/day")
@@ -664,170 +663,6 @@ class SignalDriver:
         float | None, Field("moves of the pool that undo the one before", "1/day")
     ] = None
     instance_hours: Annotated[float | None, Field("of the pool, on the test window", "instance-hours")] = None
-    strain_ratio: Annotated[float | None, Field("expected share of windows over capacity", _SHARE)] = None
+    strain_ratio: Annotated[float | None, Field("expected share of windows over capacity", SHARE_UNIT)] = None
     reading: Annotated[str, Field("what that means, or why it was not tried")] = ""
     evidence: Evidence = ""
-
-
-_DRAWN = "95 % interval; see interval_basis"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyReplay:
-    """One policy on the test window.
-
-    ``vs_static_peak``, ``vs_recorded``, ``vs_hindsight`` and ``vs_current`` are 1 − hours ÷ those of that
-    row, in GPU-hours where both have them, negative when the policy costs more; null without the row:
-    ``current`` needs the objects that scale the service today, and a replay of them that stands for what
-    ran. What keeps the SLO is not above 0 against ``hindsight``, but for the little by which the schedule
-    found there lies above the bound, and ``recorded``, which waits for no start-up.
-
-    Intervals are 95 %, from ``interval_basis`` drawn anew: whole ``days``, or ``hours`` in blocks, which
-    holds what moves within a day alone.
-    """
-
-    policy: Policy
-    gpu_hours: Annotated[float | None, Field("on the test window", "GPU-hours")]
-    instance_hours: Annotated[float | None, Field("on the test window", "instance-hours")]
-    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", _SHARE)]
-    actions_per_day: Annotated[float | None, Field("scaling actions", "1/day")]
-    reversals_per_day: Annotated[float | None, Field("actions that undo the one before", "1/day")]
-    overshoot_ratio: Annotated[float | None, Field("instances beyond need ÷ need", "ratio")]
-    unserved_tokens: Annotated[float | None, Field("work never served", "tokens")]
-    vs_static_peak: Annotated[float | None, Field("1 − hours ÷ those of a fleet fixed at its peak", "ratio")]
-    vs_recorded: Annotated[float | None, Field("1 − hours ÷ those of the recorded counts", "ratio")]
-    evidence: Evidence = ""
-    recovery_s: Annotated[
-        float | None, Field("longest stretch in which windows are expected to violate", "s")
-    ] = None
-    pd_imbalance_ratio: Annotated[
-        float | None, Field("mean share of the room of one pool that the other can't match", _SHARE)
-    ] = None
-    pd_stray_ratio: Annotated[float | None, Field("windows off the P/D ratio's interval", _SHARE)] = None
-    pd_stray_factor: Annotated[float | None, Field("farthest off it, 2 = twice or half", "×")] = None
-    slo_violation_s: Annotated[
-        float | None, Field("expected time in windows over the SLO; null where slo_violation_ratio is", "s")
-    ] = None
-    slo_violation_tokens: Annotated[
-        float | None,
-        Field(
-            "output tokens served in windows over the SLO; null where slo_violation_ratio is, and where no "
-            "pool decodes",
-            "tokens",
-        ),
-    ] = None
-    vs_hindsight: Annotated[
-        float | None,
-        Field("1 − hours ÷ those of the cheapest schedule found with the future known", "ratio"),
-    ] = None
-    vs_current: Annotated[
-        float | None,
-        Field("1 − hours ÷ those of today's autoscaler; null when not given or not comparable", "ratio"),
-    ] = None
-    instance_hours_ci: Annotated[Interval | None, Field(_DRAWN, "instance-hours")] = None
-    slo_violation_ci: Annotated[Interval | None, Field(_DRAWN, _SHARE)] = None
-    vs_recorded_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
-    slo_violation_s_ci: Annotated[Interval | None, Field(_DRAWN, "s")] = None
-    slo_violation_tokens_ci: Annotated[Interval | None, Field(_DRAWN, "tokens")] = None
-    vs_static_peak_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
-    vs_hindsight_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
-    vs_current_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
-    interval_reason: Annotated[str, Field("why there are no intervals")] = ""
-    cost: Annotated[
-        float | None,
-        Field(
-            "on the test window; null where a price is not given", "currency of [prices]",
-            absent="no price was given",
-        ),
-    ] = None  # fmt: skip
-    interval_basis: Annotated[
-        str | None, Field("what intervals are drawn from:", words=("days", "hours"))
-    ] = None
-    slo_violation_range: Annotated[
-        Interval | None, Field("how far the replay may be off; null = no claim", _SHARE)
-    ] = None
-    slo_side: Annotated[
-        str | None,
-        Field(
-            "where that range lies against the share of windows that the SLO allows; beyond = more windows "
-            "than that carry far more load an instance than was ever recorded:",
-            words=("under", "over", "unclear", "beyond"),
-        ),
-    ] = None
-    not_known_ratio: Annotated[
-        float | None,
-        Field("share of windows with more load an instance than was ever carried; null = no SLO", _SHARE),
-    ] = None
-    far_above_ratio: Annotated[
-        float | None,
-        Field("the same where it is far more: 1.1 times after a calm history; null = no floor", _SHARE),
-    ] = None
-
-
-_FEWEST = "fewest {} in the fault; null = no such pool"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaultReplay:
-    """One policy under one fault asked for, at all hours that it was tried at."""
-
-    policy: Policy
-    fault: Annotated[str, Field("name; none is the same hours undisturbed")]
-    text: Annotated[str, Field("what happens")]
-    places: Annotated[int | None, Field("at how many hours it was tried")] = None
-    slo_violation_ratio: Annotated[
-        float | None, Field("mean, from its start to two hours after its end", _SHARE)
-    ] = None
-    worst_violation_ratio: Annotated[float | None, Field("the same of the worst hour", _SHARE)] = None
-    recovery_s: Annotated[
-        float | None,
-        Field("longest, from its end to the last window it makes violate; null = not recovered once", "s"),
-    ] = None
-    unserved_tokens: Annotated[
-        float | None, Field("most work still waiting two hours after a fault", "tokens")
-    ] = None
-    lowest_prefill: Annotated[float | None, Field(_FEWEST.format("asked for"), "instances")] = None
-    lowest_decode: Annotated[float | None, Field(_FEWEST.format("asked for"), "instances")] = None
-    lowest_mixed: Annotated[float | None, Field(_FEWEST.format("asked for"), "instances")] = None
-    lowest_ready_prefill: Annotated[float | None, Field(_FEWEST.format("able to serve"), "instances")] = None
-    lowest_ready_decode: Annotated[float | None, Field(_FEWEST.format("able to serve"), "instances")] = None
-    lowest_ready_mixed: Annotated[float | None, Field(_FEWEST.format("able to serve"), "instances")] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlacementOutcome:
-    """One policy on a topology."""
-
-    policy: Policy
-    unplaced_instance_hours: Annotated[float, Field("wanted, and found no place", "instance-hours")]
-    unplaced_window_ratio: Annotated[float, Field("windows in which a wanted instance had none", _SHARE)]
-    crossing_ratio: Annotated[
-        float | None,
-        Field("KV traffic whose partner is in another network domain; null with one role", _SHARE),
-    ]
-    scarce_instance_hours: Annotated[float, Field("on subgroups of several GPU types", "instance-hours")]
-    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO, all placed", _SHARE)]
-    placed_slo_violation_ratio: Annotated[float | None, Field("the same with what found a place", _SHARE)]
-    unserved_tokens: Annotated[float, Field("work never served, all placed", "tokens")]
-    placed_unserved_tokens: Annotated[float, Field("the same with what found a place", "tokens")]
-
-
-@dataclass(frozen=True)
-class ReplayResult:
-    """The backtest: windows, calibration of the fleet model, and one row per policy."""
-
-    train: Annotated[tuple[str, str] | None, Field("first and last moment of the training window", "UTC")]
-    test: Annotated[tuple[str, str] | None, Field("first and last moment of the test window", "UTC")]
-    calibration: Annotated[
-        dict[str, Any], Field("recorded against replayed violations of what ran", "JSON")
-    ] = field(default_factory=dict)
-    policies: Annotated[tuple[PolicyReplay, ...], Field("one row a policy")] = ()
-    current: Annotated[
-        dict[str, Any],
-        Field("today's autoscaler and what to change in it", absent="its objects were not given"),
-    ] = field(default_factory=dict)
-    faults: Annotated[tuple[FaultReplay, ...], Field("policy by fault", absent="none was asked for")] = ()
-    placement: Annotated[
-        tuple[PlacementOutcome, ...], Field("policies on a topology", absent="no topology was given")
-    ] = ()
-    targets: Annotated[tuple[TargetReplay, ...], Field("file of each target", absent="none replayed")] = ()

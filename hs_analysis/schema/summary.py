@@ -14,6 +14,7 @@ from hs_analysis.schema.decision import PolicyDecision
 from hs_analysis.schema.declare import Field, declared
 from hs_analysis.schema.exported import ApplyGuide
 from hs_analysis.schema.json_schema import Json, Shapes, whole_schema
+from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.settings import Event, Excluded, HistoryKind, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 
@@ -201,7 +202,7 @@ class ServiceSummary:
         Field("the chosen candidate, those that no other beats, and the default HPA; the chosen one first"),
     ]
     selection_left_out: Annotated[int, Field("candidates that only data/select.parquet lists")]
-    replay: Annotated[found.ReplayResult, Field("the backtest")]
+    replay: Annotated[ReplayResult, Field("the backtest")]
     drivers: Annotated[
         tuple[found.SignalDriver, ...],
         Field("every signal as the driver of its pool on the test window"),
@@ -248,7 +249,7 @@ class Summary:
     warnings: Annotated[tuple[Warned, ...], Field("what lowers what can be said")]
 
 
-_OTHER_SHAPES: Shapes = {(found.ReplayResult, "current"): CurrentSummary}
+_OTHER_SHAPES: Shapes = {(ReplayResult, "current"): CurrentSummary}
 """Fields that hold plain data whose shape is declared here."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hs_analysis.schema import results, sweeps
+from hs_analysis.schema import replays, results, sweeps
 from hs_analysis.schema.declare import Declared, declared, without_none
 from hs_analysis.schema.frames import CONTRACTS, DETAILS, SPLITS, _field
 
@@ -84,13 +84,13 @@ _RESULTS: tuple[tuple[str, type[Any], str], ...] = (
     ("pd_ratio", results.PdRatio, "one row per service and fit"),
     ("refusals", results.Refusal, "one row per service, fit and unanswered question"),
     ("select", results.CandidateScore, "one row per service and candidate policy"),
-    ("replay_policies", results.PolicyReplay, "one row per service and policy"),
+    ("replay_policies", replays.PolicyReplay, "one row per service and policy"),
     (
-        "replay_faults", results.FaultReplay,
+        "replay_faults", replays.FaultReplay,
         "one row per service, policy and fault asked for; fault none is the same hours undisturbed",
     ),
     (
-        "replay_placement", results.PlacementOutcome,
+        "replay_placement", replays.PlacementOutcome,
         "one row per service and policy, where a topology was given",
     ),
     (
@@ -102,7 +102,7 @@ _RESULTS: tuple[tuple[str, type[Any], str], ...] = (
 OUTCOMES: dict[str, pa.Schema] = {
     **{name: table_of(name, grain, kind, _KEYS) for name, kind, grain in _RESULTS},
     "replay_windows": table_of(
-        "replay_windows", "one row per service", results.ReplayResult, _KEYS, ("train", "test", "calibration")
+        "replay_windows", "one row per service", replays.ReplayResult, _KEYS, ("train", "test", "calibration")
     ),
 }
 """Tables of results of one service."""

@@ -19,7 +19,8 @@ from hs_analysis.policy.ratio_costs import SAME_WINDOWS
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
 from hs_analysis.schema.number_text import percent, percent_beside
-from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
+from hs_analysis.schema.replays import PolicyReplay
+from hs_analysis.schema.results import CandidateScore, Derived
 from hs_analysis.schema.settings import Settings
 from hs_analysis.select.candidates import models_of
 from hs_analysis.select.constants import (

@@ -27,7 +27,7 @@ from hs_analysis.pipeline.study_stages import TRAIN, read_derived
 from hs_analysis.pipeline.tables import read_frames, split
 from hs_analysis.policy import Policy, control_of, load
 from hs_analysis.replay import replay_service
-from hs_analysis.schema.results import PolicyReplay, ReplayResult
+from hs_analysis.schema.replays import PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Settings
 
 WRITTEN = "written"

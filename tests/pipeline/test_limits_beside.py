@@ -15,7 +15,7 @@ from hs_analysis.pipeline.select_stage import Chosen
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import UNLIMITED
-from hs_analysis.schema.results import ReplayResult
+from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.settings import CountLimits, Reading
 from hs_analysis.select import Knobs
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.pipeline.records import from_plain, to_plain
-from hs_analysis.schema.results import PdRatio, RatioWindow, Reason, ReplayResult, SignalVerdict
+from hs_analysis.schema.replays import ReplayResult
+from hs_analysis.schema.results import PdRatio, RatioWindow, Reason, SignalVerdict
 from hs_analysis.schema.settings import Settings
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -13,7 +13,7 @@ from replay.services import policy_replay
 from hs_analysis.export import NOT_RECOMMENDED, TARGETS, ExportOptions, export
 from hs_analysis.pipeline.objects import selected_for, target_replays
 from hs_analysis.schema.names import TARGET_TITLES, TRANSLATED
-from hs_analysis.schema.results import ReplayResult
+from hs_analysis.schema.replays import ReplayResult
 
 POLICY = replace(full_policy(), controller="keda")
 CALM = {"instance_hours": 100.0, "gpu_hours": None, "slo_violation_ratio": 0.001}

@@ -16,6 +16,7 @@ from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.report_stages import reproduce
 from hs_analysis.schema.decision import CountsAtLoad, PolicyDecision, PoolDecision, SloRisk
 from hs_analysis.schema.declare import declared, names_of
+from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import (
     CandidateScore,
     Capacity,
@@ -29,7 +30,6 @@ from hs_analysis.schema.results import (
     Recommendation,
     Refusal,
     Release,
-    ReplayResult,
     SignalDriver,
     SignalVerdict,
     Startup,

@@ -21,7 +21,8 @@ from hs_analysis.policy.decision import (
     with_decision,
 )
 from hs_analysis.schema.decision import PoolDecision, SloRisk
-from hs_analysis.schema.results import MixRatio, PolicyReplay, Reason, Refusal, ReplayResult, SplitBeside
+from hs_analysis.schema.replays import PolicyReplay, ReplayResult
+from hs_analysis.schema.results import MixRatio, Reason, Refusal, SplitBeside
 
 DECODE = (("decode_tps", "decode"),)
 NAME = "decode_tps@decode"

@@ -9,7 +9,8 @@ from replay.services import policy_replay
 
 from hs_analysis.policy.ratio_costs import moving_gain, ratio_notes, stray_cost
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
-from hs_analysis.schema.results import MixRatio, PdRatio, PolicyReplay, ReplayResult
+from hs_analysis.schema.replays import PolicyReplay, ReplayResult
+from hs_analysis.schema.results import MixRatio, PdRatio
 
 
 def replay(*rows: PolicyReplay, fixed: str = RATIO_FIXED) -> ReplayResult:

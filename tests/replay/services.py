@@ -26,16 +26,8 @@ from hs_analysis.replay.demand import DemandTrace
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult, simulate
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
-from hs_analysis.schema.results import (
-    Capacity,
-    Demand,
-    Derived,
-    Estimate,
-    PdRatio,
-    PolicyReplay,
-    SignalVerdict,
-    Threshold,
-)
+from hs_analysis.schema.replays import PolicyReplay
+from hs_analysis.schema.results import Capacity, Demand, Derived, Estimate, PdRatio, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Settings, Slo
 
 START = 1_767_225_600  # 2026-01-01T00:00:00Z

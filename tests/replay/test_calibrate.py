@@ -28,7 +28,8 @@ from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import Schedule, simulate
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import Derived, GpuSpeed, PolicyReplay
+from hs_analysis.schema.replays import PolicyReplay
+from hs_analysis.schema.results import Derived, GpuSpeed
 
 ROWS = 400
 

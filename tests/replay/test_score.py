@@ -27,7 +27,7 @@ from hs_analysis.replay.score import compared, needed, saving, score, sums, viol
 from hs_analysis.replay.simulate import Schedule, simulate
 from hs_analysis.schema.constants import DAY_S, GROUP_MIN
 from hs_analysis.schema.names import AUTOSCALERS, BASELINES
-from hs_analysis.schema.results import PolicyReplay
+from hs_analysis.schema.replays import PolicyReplay
 
 ROWS = 60
 

@@ -21,7 +21,8 @@ from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.score import score
 from hs_analysis.replay.simulate import simulate_all
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
+from hs_analysis.schema.replays import PolicyReplay
+from hs_analysis.schema.results import CandidateScore, Derived
 from hs_analysis.schema.settings import Settings
 from hs_analysis.select.candidates import Knobs, candidate_of, with_knobs
 from hs_analysis.select.choose import FRAIL, select_service
