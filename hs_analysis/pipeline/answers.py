@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from hs_analysis.catalogue import Catalogue
+from hs_analysis.controllers import slo_aware
 from hs_analysis.current import QuantileAnswer
+from hs_analysis.export.queries import duration
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.ingest_stages import catalogue_of
+from hs_analysis.pipeline.objects import expressions
 from hs_analysis.promql import (
     PROMETHEUS_3,
     Form,
@@ -18,12 +25,15 @@ from hs_analysis.promql import (
     History,
     Server,
     evaluate,
+    parse,
     picked,
     selectors,
 )
 from hs_analysis.promql.forms import NAME
+from hs_analysis.replay.signals import Quantile
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
 from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.settings import Settings, Slo
 
 Floats = NDArray[np.float64]
 
@@ -95,6 +105,49 @@ def with_answers(
             )
         )
     return replace(frame, table=frame.table.with_columns(columns), signals=(*frame.signals, *infos))
+
+
+_MEAN = re.compile(
+    r"sum\(rate\((?P<family>[A-Za-z_:][\w:]*)_sum(?P<matchers>\{[^{}]*\})?\[\w+\]\)\) / .*?"
+    r"(?: (?P<sign>[*/]) (?P<factor>[0-9.e+-]+))?",
+    re.DOTALL,
+)
+"""The mean of a histogram as an expression asks for it."""
+
+P90 = 0.9
+
+
+def p90s_of(
+    frame: ServiceFrame, series: pl.DataFrame, catalogue: Catalogue, slo: Slo
+) -> dict[tuple[str, str], QuantileAnswer]:
+    """Return the queries of the P90s that llm-d's SLO-aware formula reads, by signal and role.
+
+    Of the latencies with a limit, where their histogram is in the input: of the service, else of a pool.
+    """
+    found = {}
+    for latency in ("ttft", "tbt"):
+        roles = [one.role for one in frame.signals if one.signal == latency]
+        owner = "service" if "service" in roles else next(iter(roles), None)
+        if owner is None or slo.limit_s(latency) is None:
+            continue
+        asked, _ = expressions(frame, [(latency, owner)], series, catalogue)
+        mean = _MEAN.fullmatch(asked.get((latency, owner), ""))
+        if mean is None:
+            continue
+        buckets = f"{mean['family']}_bucket{mean['matchers'] or ''}[{duration(slo_aware.RANGE_S)}]"
+        form = parse(f"histogram_quantile({P90}, sum by (le) (rate({buckets})))")
+        factor = float(mean["factor"] or 1.0)
+        name = Quantile(latency, P90, slo_aware.RANGE_S).name
+        found[name, owner] = QuantileAnswer(form, 1.0 / factor if mean["sign"] == "/" else factor)
+    return found
+
+
+def with_p90s(frame: ServiceFrame, folder: Path, settings: Settings) -> ServiceFrame:
+    """Return a service of a run folder with a column for each of `p90s_of` that it has not yet."""
+    series = tables.read(folder, "series")
+    asked = p90s_of(frame, series, catalogue_of(settings), settings.slo)
+    more = {key: answer for key, answer in asked.items() if not frame.has(*key)}
+    return with_answers(frame, more, series, folder / tables.PLACES["samples"]) if more else frame
 
 
 def _asked(form: Form, series: pl.DataFrame) -> pl.DataFrame:

@@ -222,7 +222,7 @@ def replay_policies(work: Work) -> Outcome:
     if work.settings.beside.topology:
         tables.write_rows(work.out, "replay_placement", [row for one in found for row in one.placed])
     return Outcome(
-        f"policies and baselines {len(rows)}" + (f", faults {', '.join(faults)}" if faults else "")
+        ", faults ".join([f"policies and baselines {len(rows)}", *filter(None, [", ".join(faults)])])
     )
 
 
@@ -240,10 +240,13 @@ class Backtest:
 
 def replay_one(task: ServiceTask) -> Backtest:
     """Replay everything on the test window of one service; nothing is written."""
+    from hs_analysis.pipeline.answers import with_p90s
+
     frame = task.frame()
     pods = graces(task.settings, frame)
     task = replace(task, settings=with_graces(task.settings, pods))
     current, frame = _current(task, frame)
+    frame = with_p90s(frame, task.run, task.settings)
     train, test = split(frame, task.settings.train_share)
     key = {"service": frame.service, "fit": TRAIN}
     derived = read_derived(task.run, frame.service, TRAIN)

@@ -27,7 +27,7 @@ from hs_analysis.current import (
 from hs_analysis.current.adapter import AskedMetric, external_query
 from hs_analysis.current.documents import resolved
 from hs_analysis.pipeline import policy_stages
-from hs_analysis.pipeline.answers import answers_at_ends, with_answers
+from hs_analysis.pipeline.answers import answers_at_ends, p90s_of, with_answers
 from hs_analysis.pipeline.objects import stored_series
 from hs_analysis.pipeline.select_stage import ServiceTask
 from hs_analysis.pipeline.study_stages import read_derived
@@ -40,7 +40,7 @@ from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.signals import quantile_of, waited
 from hs_analysis.replay.simulate import Run as Replayed
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.settings import Beside, Document, Settings
+from hs_analysis.schema.settings import Beside, Document, Settings, Slo
 from hs_analysis.store import read_table
 
 SAME = 1e-6
@@ -68,9 +68,16 @@ class Sample:
         return answers_at_ends(form, self.frame, self.series, self.samples, server)
 
     def followed(self, signal: str, role: str) -> np.ndarray:
-        """Return what the policy reads of a signal at the end of each window: a trailing mean of windows."""
-        rows = rows_of(self.policy.reading.window_s, self.frame.window_s)
-        return trailing_mean(self.frame.values(signal, role), rows)
+        """Return what the policy reads of a signal at the end of each window: a trailing mean of windows.
+
+        Of fewer windows where that is so much higher.
+        """
+        reading, values = self.policy.reading, self.frame.values(signal, role)
+        usual = trailing_mean(values, rows_of(reading.window_s, self.frame.window_s))
+        if reading.surge is None:
+            return usual
+        fresh = trailing_mean(values, rows_of(reading.surge.window_s, self.frame.window_s))
+        return np.where(fresh > reading.surge.above_ratio * usual, fresh, usual)
 
     def whole(self, form: Form, signal: str, role: str) -> np.ndarray:
         """Return the windows whose range has no gap, and at whose end and start all series were scraped.
@@ -83,10 +90,12 @@ class Sample:
         times = pl.scan_parquet(self.samples).filter(pl.col("series_id").is_in(numbers)).select("t")
         scraped = times.unique().collect()["t"].dt.epoch("us").to_numpy()
         ends = self.frame.table["t"].dt.epoch("us").to_numpy() + round(self.frame.window_s * 1e6)
-        starts = ends - round(self.policy.reading.window_s * 1e6)
+        reading = self.policy.reading
+        ranges_s = [reading.window_s, *([reading.surge.window_s] if reading.surge else [])]
+        bounded = np.all([np.isin(ends - round(range_s * 1e6), scraped) for range_s in ranges_s], axis=0)
         known = np.isfinite(self.frame.values(signal, role)).astype(float)
-        rows = rows_of(self.policy.reading.window_s, self.frame.window_s)
-        return (trailing_mean(known, rows) == 1.0) & np.isin(ends, scraped) & np.isin(starts, scraped)
+        rows = rows_of(reading.window_s, self.frame.window_s)
+        return (trailing_mean(known, rows) == 1.0) & np.isin(ends, scraped) & bounded
 
 
 @pytest.fixture(scope="module", params=sorted(SAMPLES))
@@ -224,6 +233,23 @@ def test_at_recorded_counts_a_quantile_reads_what_its_query_answers(sample: Samp
         assert known.mean() > 0.5
         assert np.array_equal(seen[known], wanted[known])
         assert len(np.unique(seen[known])) > 40
+
+
+def test_the_p90s_of_llm_ds_formula_are_asked_of_the_histograms_of_the_service(sample: Sample) -> None:
+    """Over a minute, where the latency has a limit: the same numbers as a query written by hand."""
+    catalogue = load_catalogue()
+    asked = p90s_of(sample.frame, sample.series, catalogue, Slo(ttft_s=2.0, tbt_s=0.05))
+    families = {"ttft": "time_to_first_token", "tbt": "inter_token_latency"}
+    assert set(asked) == {(f"{latency}_p90_60s", "service") for latency in families}
+    for latency, family in families.items():
+        answer = asked[f"{latency}_p90_60s", "service"]
+        rate = f"rate(dynamo_frontend_{family}_seconds_bucket[1m])"
+        by_hand = sample.answers(parse(f"histogram_quantile(0.9, sum by (le) ({rate}))"), PROMETHEUS_3)
+        assert answer.scale == 1.0
+        assert np.isfinite(by_hand).mean() > 0.5
+        assert np.array_equal(sample.answers(answer.form, PROMETHEUS_3), by_hand, equal_nan=True)
+    alone = p90s_of(sample.frame, sample.series, catalogue, Slo(ttft_s=None, tbt_s=0.05))
+    assert set(alone) == {("tbt_p90_60s", "service")}
 
 
 def scraped(control: Autoscaler, part: DemandTrace, model: FleetModel) -> dict[tuple[str, str], np.ndarray]:
