@@ -673,8 +673,7 @@ def with_targets(policy: Policy, targets: Mapping[str, float]) -> Policy:
     Raises
     ------
     UsageError
-        When the policy follows no such signal, a target is not above zero, or it is less than a hundredth of
-        the one it replaces: so many instances no pool has, and a share was meant.
+        When the policy follows no such signal, or a target is not above a hundredth of the one it replaces.
 
     Examples
     --------

@@ -120,8 +120,8 @@ def _text(policy: Policy, options: ExportOptions, part: AlertRules) -> str:
         {"name": f"{name}_alerts", "interval": "1m", "rules": list(part.alerts)},
     ]
     lines = [
-        f"Load {model.file_stem(policy.service)}.{rules.RULES_SUFFIX} too: the alerts read what it records.",
-        f"On the history that the policy was made from {TARGET_DRIFTED} never fires.",
+        f"Load {model.file_stem(policy.service)}.{rules.RULES_SUFFIX} too: alerts read what it records. On "
+        f"the history that the policy was made from {TARGET_DRIFTED} never fires.",
         "Thresholds are the policy's. `for` and the others: hsa settings --all, constants of export.",
     ]
     body = [{"groups": [group for group in groups if group["rules"]]}]

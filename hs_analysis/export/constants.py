@@ -12,7 +12,7 @@ pass earlier [s]. Measured on simulated services: 0 of 40,320 minutes of the his
 from; with prefill 1.3 times slower 10 to 268 of 1,440 where an edge lies at the limit, 0 where none does."""
 
 DRIFT_MARGIN = 0.98
-"""Load below which a drifted target is told ÷ the lowest at which the history itself broke the SLO: a rate
+"""Load below which a target is called drifted ÷ the lowest at which the history itself broke the SLO: a rate
 recorded by Prometheus and that of the study's windows differ by up to 1 % in 99 of 100 [ratio]. Measured on
 simulated services."""
 

@@ -321,12 +321,17 @@ def selected_for(policy: Policy, replays: Sequence[TargetReplay]) -> dict[str, s
     return found
 
 
+SAME_COST = 5e-4
+"""Hours that differ by less read as the same [ratio]. Default of this project."""
+
+
 def _difference(title: str, ours: TargetReplay, theirs: TargetReplay) -> str:
     """Return what the file of another target costs, in a sentence; both were replayed on one window."""
     in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
     before, after = ((row.gpu_hours if in_gpus else row.instance_hours) or 0.0 for row in (ours, theirs))
     unit = "GPU-hours" if in_gpus else "instance-hours"
-    hours = f"{percent(after / before - 1, signed=True)} {unit}" if before else ""
+    more = after / before - 1 if before else 0.0
+    hours = f"as many {unit}" if abs(more) < SAME_COST else f"{percent(more, signed=True)} {unit}"
     now, then = ours.slo_violation_ratio, theirs.slo_violation_ratio
     broken = "how often it breaks the SLO is not known"
     if now is not None and then is not None:

@@ -53,10 +53,9 @@ class Knobs:
     @property
     def name(self) -> str:
         """The knobs in words, as part of a candidate's name."""
-        surge = self.surge
-        growing = f", {surge.window_s:g} s while {surge.above_ratio:g} times as high" if surge else ""
+        growing = f"/{self.surge.window_s:g}" if self.surge else ""
         return (
-            f"{self.window_s:g} s mean{growing}{' with what waits' if self.waits else ''}, "
+            f"{self.window_s:g}{growing} s mean{' with what waits' if self.waits else ''}, "
             f"out above {self.out_ratio:g}, in below {self.in_ratio:g} for {self.over_s:g} s"
         )
 

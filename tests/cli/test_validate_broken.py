@@ -200,7 +200,7 @@ CASES = [
         ("  unit: pod", "  unti: pod", "spec:", "spec.unit: is missing"),
         ("  unit: pod", "  unit: pod\n  primeries: []", "primeries", "schema; did you mean primaries?"),
         ("mode: metric", "mode: metrics", "mode: metrics", "'metrics' is not one of metric, periodic, hold"),
-        ("scale_out_ratio: 1.1", "scale_out_ratio: 0.8", "scale_in_ratio", "is above scale_out_ratio"),
+        ("scale_out_ratio: 1.05", "scale_out_ratio: 0.8", "scale_in_ratio", "is above scale_out_ratio"),
         ("sum(rate(", "sum(rate((", "sum(rate((", "is no PromQL: "),
         ("policy/v1alpha2", "policy/v9", "v9", "schema is 'hs-analysis/policy/v9'"),
         ("spec:", "spec: [", "spec: [", "not YAML: a bracket is not closed"),

@@ -26,7 +26,8 @@ from hs_analysis.policy.rounding import DIGITS
 from hs_analysis.report.answer import answer_of
 from hs_analysis.report.choice import choose, mapping
 from hs_analysis.report.headlines import HEADLINES
-from hs_analysis.report.wording import LEAST_PERCENT, number
+from hs_analysis.report.wording import number
+from hs_analysis.schema.number_text import LEAST_PERCENT
 
 SLACK = 1e-9
 """Relative slack of a comparison: numbers are written with 12 digits."""

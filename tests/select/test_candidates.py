@@ -59,7 +59,7 @@ def test_a_calm_reading_turns_fresh_where_objects_can_ask_for_it() -> None:
     assert {(one.window_s, one.surge, one.over_s) for one in calm} == {
         (180.0, Surge(60.0, 1.1), 240.0), (180.0, Surge(60.0, 1.1), 300.0),
     }  # fmt: skip
-    assert calm[0].name.startswith("180 s mean, 60 s while 1.1 times as high, out above")
+    assert calm[0].name.startswith("180/60 s mean, out above")
     reading = with_knobs(plain_policy(), replace(calm[0], over_s=30.0), "keda", "x").reading
     assert reading == SignalReading(180.0, 60.0, Surge(60.0, 1.1))
     gauge = plain_policy(primaries=(primary("gpu_util", "decode", 0.6, "mean"),))
