@@ -336,10 +336,10 @@ def _difference(title: str, ours: TargetReplay, theirs: TargetReplay) -> str:
     broken = "how often it breaks the SLO is not known"
     if now is not None and then is not None:
         broken = f"it breaks the SLO in {percent(then)} of windows against {percent(now)}"
-    if ours.under_faults is not None and theirs.under_faults is not None:
-        broken += f", under faults in {percent(theirs.under_faults)} against {percent(ours.under_faults)}"
-    if ours.under_bursts is not None and theirs.under_bursts is not None:
-        broken += f", under bursts in {percent(theirs.under_bursts)} against {percent(ours.under_bursts)}"
+        for what in ("faults", "bursts"):
+            before, after = (getattr(one, f"under_{what}") for one in (ours, theirs))
+            if before is not None and after is not None:
+                broken += f", under {what} in {percent(after)} against {percent(before)}"
     assumed = f", {theirs.assumes}" if theirs.assumes else ""
     return f"This file was replayed as well{assumed}: {title} needs {hours}, and {broken}."
 

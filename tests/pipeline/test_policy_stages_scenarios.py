@@ -204,7 +204,8 @@ def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp
     assert (said["target"], said["read_back"], bool(said["why_not"])) == ("keda", False, True)
     shares = found["calibration"]["under_faults"]
     assert set(shares) == {"policy", "hpa", "files"}
-    assert all(0.0 <= shares[name][kind] <= 1.0 for name in shares for kind in ("faults", "bursts"))
+    each = [shares["policy"], shares["hpa"], *shares["files"].values()]
+    assert all(0.0 <= one[kind] <= 1.0 for one in each for kind in ("faults", "bursts"))
     assert {one["pool"]: one["apart"] for one in current["counts"]} == {"prefill": 0.0, "decode": 0.0}
     faults = [(row["policy"], row["fault"]) for row in found["faults"]]
     assert ("p.yaml", "no_stock") in faults
