@@ -348,10 +348,11 @@ def test_no_two_candidates_are_the_same(finished: Path) -> None:
     """Candidates differ in what they follow, and their names tell the range that is read."""
     table = pl.read_parquet(finished / "data" / "select.parquet")
     settings = (
-        "signal", "role", "reading_s", "scale_out_ratio", "scale_in_ratio", "over_s", "counts_waiting",
+        "signal", "role", "reading_s", "surge_s", "scale_out_ratio", "scale_in_ratio", "over_s",
+        "counts_waiting",
     )  # fmt: skip
     assert table.select(settings).is_unique().all()
-    for name, reading_s in table.filter(pl.col("policy").str.contains(" s mean"))[
-        "policy", "reading_s"
-    ].rows():
-        assert f", {reading_s:g} s mean" in name
+    named = table.filter(pl.col("policy").str.contains(" s mean"))
+    for name, *ranges in named.select("policy", "reading_s", "surge_s").rows():
+        shown = "/".join(f"{one:g}" for one in ranges if one is not None)
+        assert f", {shown} s mean" in name
