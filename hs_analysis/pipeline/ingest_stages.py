@@ -97,7 +97,7 @@ def _read_inputs(work: Work, how: Reading, files: tuple[Discovery, Checkpoint | 
 
     data = work.out / "data"
     found = ingest(discovery, data, tick, how, planned_as_scraped(work.inputs), before)
-    refuse_moving(work, discovery, new)
+    refuse_moving(work, new, before)
     with work_database(work) as database:
         samples = work.out / tables.PLACES["samples"]
         catalogue = catalogue_of(work.settings)
@@ -227,10 +227,10 @@ def _quality_of(samples: Path, series: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def refuse_moving(work: Work, discovery: Discovery, new: Sequence[InputFile]) -> None:
+def refuse_moving(work: Work, new: Sequence[InputFile], before: Checkpoint | None) -> None:
     """Raise when a file grew, came or went since it was hashed: the manifest would name other bytes.
 
-    Only files that were read count: ``new``, and what lies beside them.
+    Only files that were read count: ``new``, and what lies beside them, not what was there ``before``.
 
     Raises
     ------
@@ -239,7 +239,8 @@ def refuse_moving(work: Work, discovery: Discovery, new: Sequence[InputFile]) ->
     """
     hint = "wait until its writer is done, or give a copy"
     hashed = {file.path.resolve() for file in work.inputs}
-    earlier = {file.path.resolve() for file in discovery.files} - {file.path.resolve() for file in new}
+    known = {Path(path) for path, _ in before.reads["inputs"]} if before else set()
+    earlier = known - {file.path.resolve() for file in new}
     for file in work.inputs:
         if file.path.resolve() in earlier:
             continue

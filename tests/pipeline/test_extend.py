@@ -193,6 +193,19 @@ def test_files_that_were_read_need_not_be_there(
     assert_same(folder, whole)
 
 
+def test_what_lies_beside_files_that_were_read_need_not_be_there(tmp_path: Path) -> None:
+    """The list of hashes of a pull goes with the files that it names."""
+    first, second = (
+        write(tmp_path / name, fleet(), moments)
+        for name, moments in (("one", range(SEAM)), ("two", range(SEAM, END)))
+    )
+    for dumps in (first, second):
+        (dumps / "SHA256SUMS").write_text("")
+    folder = run(tmp_path / "run", [first], "ingest")
+    shutil.rmtree(first)
+    assert not any("read again" in note for note in extend(folder, [second], "ingest"))
+
+
 def test_a_run_can_be_extended_day_by_day(tmp_path: Path) -> None:
     """Every time what is new alone is read."""
     bounds = [0, 240, 480, 600, END]

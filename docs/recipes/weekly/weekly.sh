@@ -9,8 +9,8 @@
 #   WEEK, UNTIL   another name and another end (ISO 8601, UTC) than this week and now: to do a week later
 #   PUBLISH       a script that is run once latest/ is whole: publish.sh, or one of your own; it is told STATE and WEEK
 #   KEEP_WEEKS    folders of weeks that stay, this one included; KEEP_DUMPS=1 keeps the pulled files, too
-#   RUN_WEEKS     most weeks in one run (4): this week is added to last week's run, whose files are not read again,
-#                 until it holds so many; then a run begins anew. 1: each week by itself
+#   RUN_WEEKS     most weeks in one run (1: each week by itself): this week is added to last week's run, whose files
+#                 are not read again, until it holds so many; then a run begins anew
 #
 # Exit code 3: something changed that somebody must act on, see changes.md. Any other than 0: the study failed; the
 # same command goes on where it was.
@@ -35,7 +35,7 @@ for gate in ${GATES:-}; do set -- "$@" --fail-on "$gate"; done
 if [ ! -s "$here/weeks" ]; then
   weeks=1
   [ -d "$here/run" ] || [ ! -s "${last:-none}/weeks" ] || weeks=$(($(cat "$last/weeks") + 1))
-  [ "$weeks" -le "${RUN_WEEKS:-4}" ] || weeks=1
+  [ "$weeks" -le "${RUN_WEEKS:-1}" ] || weeks=1
   echo "$weeks" > "$here/weeks"
 fi
 
