@@ -7,9 +7,8 @@ policy's own parameters are replayed in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,10 +109,7 @@ def deployed(
     if policy.mode == "periodic" and not pools:
         return Deployed(own, "it keeps no timetable")
     wanted = policy.sized_roles if policy.mode == "metric" else tuple(pools)
-    read = partial(
-        current_autoscaler, frame=frame, derived=derived, settings=settings, series=series, known=known
-    )
-    found = _read_back(files, wanted, read)
+    found = _read_back(files, wanted, (frame, derived, settings, series, known))
     if isinstance(found, str):
         return Deployed(own, found)
     differs = tuple(role for role, one in found.pools.items() if one != pools.get(role))
@@ -123,15 +119,16 @@ def deployed(
 def _read_back(
     files: Mapping[str, str],
     roles: Collection[str],
-    read: Callable[[Sequence[Document]], CurrentAutoscaler],
+    given: tuple[ServiceFrame, Derived, Settings, pl.DataFrame, Known | None],
 ) -> Autoscaler | str:
     """Return what the objects among exported files scale, or why that is not known: they scale other roles.
 
-    Each reason is given once, in the order in which they came.
+    ``given`` is what `current_autoscaler` reads them with. Each reason is given once, in the order in which
+    they came.
     """
     texts = [Document(name, text) for name, text in files.items() if name.endswith(".yaml")]
     try:
-        found = read(texts)
+        found = current_autoscaler(texts, *given)
     except HsError as error:
         return str(error)
     if found.scaler is None or set(found.scaler.pools) != set(roles):
@@ -204,10 +201,7 @@ def deployed_as(
     refused = next((loss.text for loss in made.losses if (loss.item, loss.kind) == ("*", "refused")), "")
     if refused:
         return Deployed(own, refused)
-    read = partial(
-        current_autoscaler, frame=frame, derived=derived, settings=settings, series=series, known=known
-    )
-    found = _read_back(made.files, policy.sized_roles, read)
+    found = _read_back(made.files, policy.sized_roles, (frame, derived, settings, series, known))
     return Deployed(own, found) if isinstance(found, str) else Deployed(replace(found, name=target))
 
 
