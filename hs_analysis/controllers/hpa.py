@@ -520,17 +520,13 @@ def _sync_ages(slots: Integers, at: int, syncs: int, sync_s: float, window_s: fl
     return ages
 
 
-class HpaBatch(PerLane):
-    """HorizontalPodAutoscalers of one pool, one a lane, with what they remember.
-
-    They remember recommendations a row, the count that was found, and the sum of their own changes at each
-    sync. Memory is changed in place by `step`. Steps follow each other by whole rows of one width; rows that
-    were left out are rows without a sync.
+class Targets(PerLane):
+    """Metrics, targets, and bounds of one pool, one set a lane; what decides by them is up to the subclass.
 
     Parameters
     ----------
     parameters
-        One controller a lane, of one `structure`.
+        One a lane, of one `structure`.
     role
         The pool that they scale.
     """
@@ -540,20 +536,10 @@ class HpaBatch(PerLane):
             raise ValueError("controllers of one batch need one structure")
         self.role, self.sync_s = role, parameters[0].sync_s
         self.metrics = tuple(map(MetricLanes.of, zip(*(one.metrics for one in parameters), strict=True)))
-        self.up = DirectionLanes.of([one.up for one in parameters], 1)
-        self.down = DirectionLanes.of([one.down for one in parameters], -1)
         self.least = numbers([one.min_replicas for one in parameters])
         self.most = numbers([one.max_replicas for one in parameters])
         self.below = numbers([one.tolerances[0] for one in parameters])
         self.above = numbers([one.tolerances[1] for one in parameters])
-        lanes = len(parameters)
-        self.lanes = np.arange(lanes)
-        self.found, self.found_s = np.full(lanes, np.nan), np.full(lanes, np.nan)
-        self.changed = np.zeros(lanes)
-        self.last_s = np.full(lanes, np.nan)
-        self.grid: SyncGrid | None = None
-        self.recommended = NewestFirst(0, lanes, np.nan)
-        self.changes = NewestFirst(0, lanes, 0.0)
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -565,6 +551,28 @@ class HpaBatch(PerLane):
     def reach_s(self) -> float:
         """How far back they read [s]."""
         return max(metric.reach_s for metric in self.metrics)
+
+
+class HpaBatch(Targets):
+    """HorizontalPodAutoscalers of one pool, one a lane, with what they remember.
+
+    They remember recommendations a row, the count that was found, and the sum of their own changes at each
+    sync. Memory is changed in place by `step`. Steps follow each other by whole rows of one width; rows that
+    were left out are rows without a sync. Parameters as for `Targets`.
+    """
+
+    def __init__(self, parameters: Sequence[Hpa], role: str) -> None:
+        super().__init__(parameters, role)
+        self.up = DirectionLanes.of([one.up for one in parameters], 1)
+        self.down = DirectionLanes.of([one.down for one in parameters], -1)
+        lanes = len(parameters)
+        self.lanes = np.arange(lanes)
+        self.found, self.found_s = np.full(lanes, np.nan), np.full(lanes, np.nan)
+        self.changed = np.zeros(lanes)
+        self.last_s = np.full(lanes, np.nan)
+        self.grid: SyncGrid | None = None
+        self.recommended = NewestFirst(0, lanes, np.nan)
+        self.changes = NewestFirst(0, lanes, 0.0)
 
     def take(self, lanes: Integers) -> Self:
         """Return the same controllers, with all that they remember, for some lanes; one may come twice."""

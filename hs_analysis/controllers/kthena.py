@@ -26,11 +26,11 @@ from hs_analysis.controllers import hpa
 from hs_analysis.controllers.hpa import (
     Hpa,
     Metric,
-    MetricLanes,
     Moments,
     NewestFirst,
     RatePolicy,
     Rules,
+    Targets,
     in_tolerance,
     numbers,
 )
@@ -38,7 +38,6 @@ from hs_analysis.controllers.lanes import (
     Fleet,
     Floats,
     Integers,
-    Key,
     Mask,
     PerLane,
     PoolOrders,
@@ -150,7 +149,19 @@ class _Limits(PerLane):
         return np.where(self.period_s > 0, found, self.sign * np.inf)
 
 
-class KthenaBatch(PerLane):
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a decision falls.
+
+    Its time [Unix s], shape (lanes,), the time to the next one [s], and how many are left in the row.
+    """
+
+    t_s: Floats
+    spacing_s: float
+    left: int
+
+
+class KthenaBatch(Targets):
     """Roles of disaggregated targets, one a lane, before the ratio is looked at, with what they remember.
 
     They remember recommendations and the counts after the limits of each decision, and until when panic lasts
@@ -165,19 +176,15 @@ class KthenaBatch(PerLane):
     """
 
     def __init__(self, parameters: Sequence[Kthena], role: str) -> None:
-        if len({structure(one) for one in parameters}) != 1:
-            raise ValueError("controllers of one batch need one structure")
-        self.role, self.sync_s = role, parameters[0].sync_s
-        self.metrics = tuple(map(MetricLanes.of, zip(*(one.metrics for one in parameters), strict=True)))
+        super().__init__([one.scaler for one in parameters], role)
         self.up = _Limits.of([one.up for one in parameters], 1)
         self.down = _Limits.of([one.down for one in parameters], -1)
-        self.least = numbers([one.min_replicas for one in parameters])
-        self.most = numbers([one.max_replicas for one in parameters])
         self.tolerance = numbers([one.tolerance for one in parameters])
         self.threshold = numbers([one.panic_threshold or np.inf for one in parameters])
         self.percent = numbers([one.panic_percent for one in parameters])
         self.panic_period_s = numbers([one.panic_period_s for one in parameters])
         self.hold_s = numbers([one.panic_hold_s for one in parameters])
+        self.fixed = self.least == self.most
         self.until_s = np.full(len(parameters), -np.inf)
         self.last_s = np.full(len(parameters), np.nan)
         self.clock_s = 0.0
@@ -187,48 +194,25 @@ class KthenaBatch(PerLane):
         self._ahead_s = 0.0
         self.settled = False
 
-    @property
-    def keys(self) -> tuple[Key, ...]:
-        """Readings that they need."""
-        return tuple(dict.fromkeys(key for metric in self.metrics for key in metric.keys(self.role)))
-
-    @property
-    def reach_s(self) -> float:
-        """How far back they read [s]."""
-        return max(metric.reach_s for metric in self.metrics)
-
     def step(self, fleet: Fleet) -> PoolOrders:
         """Ask for the count of every pool: the decisions of a row, evenly spread over it."""
-        start = fleet.desired[self.role]
-        shares, spacing_s = self._shares(fleet), fleet.window_s / decisions(fleet.window_s, self.sync_s)
-        count, left = start, decisions(fleet.window_s, self.sync_s)
+        start = count = fleet.desired[self.role]
+        shares, left = self.shares(fleet), decisions(fleet.window_s, self.sync_s)
+        spacing_s = fleet.window_s / left
         why: Integers = np.full(start.shape, int(Why.HOLDS))
         for place in range(left):
-            orders = self._decide(shares, fleet.t_s + place * spacing_s, spacing_s, count, fleet.halted)
-            why = np.where((orders.count != count) | (place == 0), orders.code, why)
+            now = Moment(fleet.t_s + place * spacing_s, spacing_s, left - place - 1)
+            orders = self.decide(shares, now, count)
+            moved = orders.count != count
+            why = np.where(moved | (place == 0), orders.code, why)
             count = orders.count
-            if self.settled:
-                self.repeat(left - place - 1, spacing_s)
+            if self.settled and not moved.any():
+                self.repeat(now)
                 break
         orders.code = changes(why, start, count)
         return orders
 
-    def lacks(self, fleet: Fleet) -> Mask:
-        """Say in which lanes a metric is needed and none can be read: then no role is decided."""
-        current = fleet.desired[self.role]
-        decided = (current < self.least) | (current > self.most) | (self.least == self.most)
-        known = [~np.isnan(share) for share in self._shares(fleet)]
-        found: Mask = ~(np.logical_or.reduce(known) | decided)
-        return found
-
-    def repeat(self, decisions_left: int, spacing_s: float) -> None:
-        """Remember as many more decisions like the last one, which changed nothing."""
-        for _ in range(decisions_left):
-            self._remember(
-                self.clock_s + spacing_s, self.recommended.newest(1)[0], self.corrected.newest(1)[0]
-            )
-
-    def _shares(self, fleet: Fleet) -> list[Floats]:
+    def shares(self, fleet: Fleet) -> list[Floats]:
         """Return what each metric asks for in instances, not rounded; NaN where it has no finite value."""
         values = [metric.read(fleet.scraped, self.role) for metric in self.metrics]
         return [
@@ -236,61 +220,91 @@ class KthenaBatch(PerLane):
             for metric, value in zip(self.metrics, values, strict=True)
         ]
 
-    def _decide(
-        self, shares: Sequence[Floats], t_s: Floats, spacing_s: float, current: Floats, halted: Mask | None
+    def lacks(self, shares: Sequence[Floats], current: Floats) -> Mask:
+        """Say in which lanes a metric is needed and none can be read: then no role is decided."""
+        decided = (current < self.least) | (current > self.most) | self.fixed
+        known = [~np.isnan(share) for share in shares]
+        found: Mask = ~(np.logical_or.reduce(known) | decided)
+        return found
+
+    def repeat(self, now: Moment) -> None:
+        """Remember the decisions left in the row, which ask for what the last one did."""
+        for _ in range(now.left):
+            self._remember(
+                self.clock_s + now.spacing_s, self.recommended.newest(1)[0], self.corrected.newest(1)[0]
+            )
+
+    def decide(
+        self, shares: Sequence[Floats], now: Moment, current: Floats, halted: Mask | None = None
     ) -> PoolOrders:
-        """Decide once in every lane, and remember it."""
-        self._in_time(t_s, spacing_s)
-        low, high = current < self.least, current > self.most
-        wanted = np.where(low, self.least, np.where(high, self.most, self._wanted(shares, current)))
-        fixed = self.least == self.most
+        """Decide once in every lane, and remember it.
+
+        ``settled`` says whether the decisions left in the row ask for the same if the counts are the same.
+        """
+        self._in_time(now)
+        wanted, fixed = self._wanted(shares, current), self.fixed
         runs = ~np.isnan(wanted) & ~fixed
         if halted is not None:
             runs, fixed = runs & ~halted, fixed & ~halted
         asked = np.minimum(np.maximum(wanted, self.least), self.most)
-        with np.errstate(invalid="ignore"):  # a pool of zero at a threshold of infinity
-            due = runs & (asked >= current * self.threshold) & (self.hold_s > 0)
-        panics = due | (runs & (t_s < self.until_s - INSTANT_S))
-        self.until_s = np.where(due, t_s + self.hold_s, self.until_s)
-        after, limited = self._stabilised(asked, current, runs & ~panics)
+        panics = self._panics(asked, current, runs, now.t_s)
+        after, limited, stays = self._stabilised(asked, current, runs & ~panics, now)
         if panics.any():
             after = np.where(panics, self._panicking(asked, current), after)
         corrected = np.minimum(np.maximum(after, self.least), self.most)
-        self.settled = bool((~runs | (asked == current)).all() and (~fixed | (current == self.least)).all())
-        self._remember(self.clock_s, np.where(runs, asked, np.nan), np.where(runs, corrected, np.nan))
         count = np.where(runs, corrected, np.where(fixed, self.least, current))
+        # What is asked for and reached stays so: windows and periods only lose what is older.
+        reached = (after == asked) & ~limited & ~panics
+        self.settled = bool((~runs | stays | reached).all())
+        self._remember(self.clock_s, np.where(runs, asked, np.nan), np.where(runs, corrected, np.nan))
         code = np.full(count.shape, int(Why.HOLDS))
         code[runs & (asked != wanted)] = Why.BOUND
         code[limited] = Why.STEP_LIMIT
         code[panics & (count > current)] = Why.PANIC
         code[~runs & ~fixed] = Why.MISSING
-        return PoolOrders(count, code, np.where(runs, wanted, np.nan))
+        return PoolOrders(count, changes(code, current, count), np.where(runs, wanted, np.nan))
 
     def _wanted(self, shares: Sequence[Floats], current: Floats) -> Floats:
-        """Return the largest count of the metrics that can be read; NaN without any."""
+        """Return the bound that is broken, else the largest count of the metrics that can be read, or NaN."""
         found = []
         with np.errstate(divide="ignore", invalid="ignore"):
             for share in shares:
                 near = in_tolerance(share / current, self.tolerance, self.tolerance)
                 found.append(np.where(near, current, round_up(share)))
-        largest: Floats = np.fmax.reduce(found)
-        return largest
+        largest: Floats = found[0] if len(found) == 1 else np.fmax.reduce(found)
+        low, high = current < self.least, current > self.most
+        return np.where(low, self.least, np.where(high, self.most, largest))
 
-    def _stabilised(self, asked: Floats, current: Floats, runs: Mask) -> tuple[Floats, Mask]:
-        """Return the counts after windows and limits, outside of panic, and where a limit holds."""
-        found, limited = asked, np.zeros(asked.shape, bool)
+    def _panics(self, asked: Floats, current: Floats, runs: Mask, t_s: Floats) -> Mask:
+        """Say which lanes are in panic, and remember until when."""
+        if not self.hold_s.any():
+            return np.zeros(runs.shape, bool)
+        with np.errstate(invalid="ignore"):  # a pool of zero at a threshold of infinity
+            due = runs & (asked >= current * self.threshold) & (self.hold_s > 0)
+        found: Mask = due | (runs & (t_s < self.until_s - INSTANT_S))
+        self.until_s = np.where(due, t_s + self.hold_s, self.until_s)
+        return found
+
+    def _stabilised(
+        self, asked: Floats, current: Floats, runs: Mask, now: Moment
+    ) -> tuple[Floats, Mask, Mask]:
+        """Return the counts after windows and limits, outside of panic.
+
+        Also where a limit holds, and where a window keeps the count for the rest of the row.
+        """
+        found, limited, stays = asked, np.zeros(asked.shape, bool), np.zeros(asked.shape, bool)
         grows, shrinks = runs & (asked > current), runs & (asked < current)
         if grows.any():
-            least = np.fmin(asked, self._recommended(self.up.window_s, np.fmin))
+            least, later = self._recommended(asked, self.up.window_s, np.fmin, now)
             allowed = self.up.end(np.fmin(current, self._past(self.up.period_s, np.fmin)))
             found = np.where(grows, np.maximum(current, np.minimum(least, allowed)), found)
-            limited |= grows & (allowed < least)
+            limited, stays = grows & (allowed < least), grows & (later <= current)
         if shrinks.any():
-            most = np.fmax(asked, self._recommended(self.down.window_s, np.fmax))
+            most, later = self._recommended(asked, self.down.window_s, np.fmax, now)
             allowed = self.down.end(np.fmax(current, self._past(self.down.period_s, np.fmax)))
             found = np.where(shrinks, np.minimum(current, np.maximum(most, allowed)), found)
-            limited |= shrinks & (allowed > most)
-        return found, limited
+            limited, stays = limited | (shrinks & (allowed > most)), stays | (shrinks & (later >= current))
+        return found, limited, stays
 
     def _panicking(self, asked: Floats, current: Floats) -> Floats:
         """Return the counts in panic: growth in percent of the lowest count of its period, and no removal."""
@@ -299,17 +313,19 @@ class KthenaBatch(PerLane):
         limited = np.where((self.panic_period_s > 0) & (past > 0), np.minimum(asked, allowed), asked)
         return np.maximum(limited, current)
 
-    def _recommended(self, window_s: Floats, which: np.ufunc) -> Floats:
-        """Return the extreme of what was recommended within a window; NaN without."""
-        longest = float(window_s.max(initial=0.0))
-        if not longest:
-            return np.full(window_s.shape, np.nan)
+    def _recommended(
+        self, asked: Floats, window_s: Floats, which: np.ufunc, now: Moment
+    ) -> tuple[Floats, Floats]:
+        """Return the extreme of what is and was recommended within a window, now and as the row ends."""
+        if not window_s.any():
+            return asked, asked
         ages = self.clock_s - self.times.newest(self.times.depth)
-        inside = ages < window_s - INSTANT_S
-        found: Floats = which.reduce(
-            np.where(inside, self.recommended.newest(self.recommended.depth), np.nan)
+        past = self.recommended.newest(self.recommended.depth)
+        found, later = (
+            which(asked, which.reduce(np.where(ages < window_s - ahead_s, past, np.nan)))
+            for ahead_s in (INSTANT_S, INSTANT_S + now.left * now.spacing_s)
         )
-        return found
+        return found, later
 
     def _past(self, period_s: Floats, which: np.ufunc) -> Floats:
         """Return the extreme of the counts that held in a period, NaN without.
@@ -328,20 +344,20 @@ class KthenaBatch(PerLane):
         found: Floats = which.reduce(np.where(inside, counts, np.nan))
         return found
 
-    def _in_time(self, t_s: Floats, spacing_s: float) -> None:
+    def _in_time(self, now: Moment) -> None:
         """Let the clock run to a decision; make room for what is remembered at the first one."""
-        if np.isnan(self.last_s).all():
+        if not self.times.depth:
             periods = (self.up.period_s, self.down.period_s, self.panic_period_s)
             windows = (self.up.window_s, self.down.window_s)
             reach_s = max(3 * max(map(np.max, periods)), *map(np.max, windows))
-            depth = math.ceil(reach_s / spacing_s) + 2
-            lanes = t_s.size
+            depth = math.ceil(reach_s / now.spacing_s) + 2
+            lanes = now.t_s.size
             self.recommended, self.corrected = (NewestFirst(depth, lanes, np.nan) for _ in range(2))
             self.times = Moments(depth)
         else:
-            self.clock_s += float(t_s[0] - self.last_s[0]) - self._ahead_s
+            self.clock_s += float(now.t_s[0] - self.last_s[0]) - self._ahead_s
         self._ahead_s = 0.0
-        self.last_s = t_s
+        self.last_s = now.t_s
 
     def _remember(self, clock_s: float, asked: Floats, corrected: Floats) -> None:
         """Remember a decision at a time of the clock."""

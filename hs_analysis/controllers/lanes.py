@@ -177,8 +177,6 @@ class Fleet:
         Readings; nothing later than ``t_s``.
     reporting
         Instances that were ready in each row that was scraped, per role, as rows of ``scraped``.
-    halted
-        Lanes in which a controller that decides for all pools at once decides for none; None without any.
     """
 
     t_s: Floats
@@ -187,7 +185,6 @@ class Fleet:
     ready: Mapping[str, Floats]
     scraped: Scraped
     reporting: Mapping[str, Floats] = field(default_factory=dict)
-    halted: Mask | None = None
 
     @property
     def lanes(self) -> int:

@@ -315,12 +315,19 @@ class _Stack(PerLane):
 
     def step(self, fleet: Fleet) -> dict[str, PoolOrders]:
         """Decide in every lane, per role."""
-        found = self.batch.step(self.side_by_side(fleet))
+        return self.apart(self.batch.step(self.side_by_side(fleet)))
+
+    def apart(self, orders: PoolOrders) -> dict[str, PoolOrders]:
+        """Return what the batch asks for, per role."""
         parts = {}
         for number, role in enumerate(self.roles):
             own = slice(number * self.lanes, (number + 1) * self.lanes)
-            parts[role] = PoolOrders(found.count[own], found.code[own], found.wanted[own])
+            parts[role] = PoolOrders(orders.count[own], orders.code[own], orders.wanted[own])
         return parts
+
+    def joined(self, counts: Mapping[str, Floats]) -> Floats:
+        """Return counts per role, shape (lanes,) each, as those of the lanes of the batch."""
+        return _joined([counts[role] for role in self.roles])
 
     def take(self, lanes: Integers) -> Self:
         """Return the same for some lanes."""
@@ -349,21 +356,20 @@ class _Stack(PerLane):
     def side_by_side(self, fleet: Fleet) -> Fleet:
         """Return what is seen with the pools of all roles side by side."""
         seen = fleet.scraped
-
-        def joined(values: Sequence[Floats]) -> Floats:
-            return values[0] if len(values) == 1 else np.concatenate(values, axis=-1)
-
         values = {
-            (slot, self.role): joined([seen.values[key] for key in keys]) for slot, keys in self.read.items()
+            (slot, self.role): _joined([seen.values[key] for key in keys]) for slot, keys in self.read.items()
         }
         return Fleet(
-            joined([fleet.t_s] * len(self.roles)),
+            _joined([fleet.t_s] * len(self.roles)),
             fleet.window_s,
-            {self.role: joined([fleet.desired[role] for role in self.roles])},
-            {self.role: joined([fleet.ready[role] for role in self.roles])},
+            {self.role: self.joined(fleet.desired)},
+            {self.role: self.joined(fleet.ready)},
             Scraped(seen.window_s, values),
-            halted=None if fleet.halted is None else np.tile(fleet.halted, len(self.roles)),
         )
+
+
+def _joined(values: Sequence[Floats]) -> Floats:
+    return values[0] if len(values) == 1 else np.concatenate(values, axis=-1)
 
 
 def _by_position(parameters: Any, role: str) -> tuple[Any, dict[str, Key]]:
@@ -398,11 +404,6 @@ class AutoscalerBatch(PerLane):
         self._seen = np.full(len(controls), not self.keys)  # what reads nothing waits for nothing
 
     @property
-    def _joint(self) -> dict[_Stack, KthenaBatch]:
-        """Those that one object decides for."""
-        return {stack: stack.batch for stack in self._stacks if isinstance(stack.batch, KthenaBatch)}
-
-    @property
     def keys(self) -> tuple[Key, ...]:
         """Readings that they need."""
         return tuple(dict.fromkeys(key for stack in self._stacks for key in stack.keys))
@@ -414,15 +415,17 @@ class AutoscalerBatch(PerLane):
 
     def step(self, fleet: Fleet) -> Orders:
         """Decide in every lane."""
-        found = {
-            role: orders
-            for stack in self._stacks
-            if stack not in self._joint
-            for role, orders in stack.step(fleet).items()
-        }
-        found |= self._of_one_object(fleet)
-        if not self._joint:
-            self._keep_ratio(found, np.zeros(fleet.lanes, bool))
+        joint: list[tuple[_Stack, KthenaBatch]] = []
+        found: dict[str, PoolOrders] = {}
+        for stack in self._stacks:
+            if isinstance(stack.batch, KthenaBatch):
+                joint.append((stack, stack.batch))
+            else:
+                found |= stack.step(fleet)
+        if joint:
+            found |= self._of_one_object(joint, fleet)
+        else:
+            self._keep_ratio(found, None)
         orders = Orders(
             {role: one.count for role, one in found.items()},
             {role: one.code for role, one in found.items()},
@@ -431,52 +434,49 @@ class AutoscalerBatch(PerLane):
         self._wait_for_a_row(fleet, orders)
         return orders
 
-    def _of_one_object(self, fleet: Fleet) -> dict[str, PoolOrders]:
+    def _of_one_object(
+        self, joint: Sequence[tuple[_Stack, KthenaBatch]], fleet: Fleet
+    ) -> dict[str, PoolOrders]:
         """Decide for the roles of Kthena's object: at each decision all of them, and then the ratio.
 
         Where a role needs a metric that can't be read, none is decided.
         """
-        stacks = self._joint
-        if not stacks:
-            return {}
-        left = kthena.decisions(fleet.window_s, next(iter(stacks.values())).sync_s)
-        spacing_s = fleet.window_s / left
+        counts, why = dict(fleet.desired), dict[str, Integers]()
+        seen = [stack.side_by_side(fleet) for stack, _ in joint]
+        shares = [batch.shares(one) for (_, batch), one in zip(joint, seen, strict=True)]
         halted = np.zeros(fleet.lanes, bool)
-        for stack, batch in stacks.items():
-            halted |= batch.lacks(stack.side_by_side(fleet)).reshape(len(stack.roles), -1).any(axis=0)
-        counts: dict[str, Floats] = dict(fleet.desired)
-        why: dict[str, Integers] = {}
+        for (stack, batch), share in zip(joint, shares, strict=True):
+            halted |= batch.lacks(share, stack.joined(counts)).reshape(len(stack.roles), -1).any(axis=0)
+        left = kthena.decisions(fleet.window_s, joint[0][1].sync_s)
+        spacing_s = fleet.window_s / left
         for place in range(left):
-            seen = replace(
-                fleet,
-                t_s=fleet.t_s + place * spacing_s,
-                window_s=spacing_s,
-                desired=dict(counts),
-                halted=halted,
-            )
-            found = {role: orders for stack in stacks for role, orders in stack.step(seen).items()}
+            found: dict[str, PoolOrders] = {}
+            for (stack, batch), share, one in zip(joint, shares, seen, strict=True):
+                now = kthena.Moment(one.t_s + place * spacing_s, spacing_s, left - place - 1)
+                stopped = np.tile(halted, len(stack.roles))
+                found |= stack.apart(batch.decide(share, now, stack.joined(counts), stopped))
             self._keep_ratio(found, halted)
-            changed = {role: orders.count != counts[role] for role, orders in found.items()}
+            moved = {role: orders.count != counts[role] for role, orders in found.items()}
             for role, orders in found.items():
-                why[role] = np.where(changed[role], orders.code, why.get(role, orders.code))
+                why[role] = np.where(moved[role], orders.code, why.get(role, orders.code))
                 counts[role] = orders.count
-            if not any(one.any() for one in changed.values()) and all(
-                batch.settled for batch in stacks.values()
-            ):
-                for batch in stacks.values():
-                    batch.repeat(left - place - 1, spacing_s)
+            if all(batch.settled for _, batch in joint) and not any(one.any() for one in moved.values()):
+                for _, batch in joint:
+                    batch.repeat(now)
                 break
         for role, orders in found.items():
             orders.code = changes(why[role], fleet.desired[role], orders.count)
         return found
 
-    def _keep_ratio(self, found: Mapping[str, PoolOrders], halted: Mask) -> None:
-        """Move the counts of prefill and decode to where their ratio is kept."""
+    def _keep_ratio(self, found: Mapping[str, PoolOrders], halted: Mask | None) -> None:
+        """Move the counts of prefill and decode to where their ratio is kept, in lanes that decide."""
         if self._bands is None or not {"prefill", "decode"} <= set(found):
             return
         bound = within_ratio({role: orders.count for role, orders in found.items()}, self._bands)
         for role in ("prefill", "decode"):
-            moved = (bound[role] != found[role].count) & ~halted
+            moved = bound[role] != found[role].count
+            if halted is not None:
+                moved &= ~halted
             found[role].code = np.where(moved, Why.RATIO, found[role].code)
             found[role].count = np.where(moved, bound[role], found[role].count)
 

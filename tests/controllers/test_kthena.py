@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from hs_analysis.controllers.hpa import Metric, RatePolicy, Rules
-from hs_analysis.controllers.kthena import Kthena, RatioBand, RatioConstraint, within_ratio
+from hs_analysis.controllers.kthena import (
+    Kthena,
+    KthenaBatch,
+    Moment,
+    RatioBand,
+    RatioConstraint,
+    within_ratio,
+)
 from hs_analysis.controllers.lanes import Why
 from hs_analysis.controllers.registry import Autoscaler
 from hs_analysis.controllers.registry import batch_of as autoscalers
@@ -52,9 +59,11 @@ def test_kthena_recommendations(case: dict[str, Any]) -> None:
 def test_kthena_windows_limits_and_panic(case: dict[str, Any]) -> None:
     """Extremes of what was asked for and of what ran, Or and And, and panic."""
     up, down = limits(case["up"]), limits(case["down"])
-    role = Kthena((Metric("load", 1.0),), *case["bounds"], 0.0, up, down, None, case.get("panic", 0), EVER_S)
+    role = Kthena(
+        (Metric("load", 1.0),), *case["bounds"], 0.0, up, down, None, case.get("panic", 0), EVER_S, 1.0
+    )
     batch = batch_of([role])
-    batch._in_time(np.zeros(1), 15.0)
+    batch._in_time(Moment(np.zeros(1), 15.0, 1))
     for name in ("seen", "held"):
         for count in case.get(name, []):
             pair = {"seen": NAN, "held": NAN, name: float(count)}
@@ -216,3 +225,40 @@ def test_kthena_of_two_roles_is_that_of_each_without_a_ratio(window_s: float) ->
         both.append(counts)
     assert [one["prefill"] for one in both] == walk(role, loads, 4, window_s=window_s)
     assert [one["decode"] for one in both] == walk(role, loads, 6, window_s=window_s)
+
+
+def every_count(seed: int, lanes: int) -> list[np.ndarray]:
+    """Return counts and reasons of random objects over a moving load, row by row of four decisions."""
+    rng = np.random.default_rng(seed)
+    rules = [(Rules(float(rng.choice([0, 30, 120])), (RatePolicy("Pods", int(rng.integers(1, 5)), period),))
+              for period in rng.choice([15.0, 60.0, 90.0], 2)) for _ in range(lanes)]  # fmt: skip
+    objects = []
+    for up, down in rules:
+        panic = (2.0, 100, 30.0, float(rng.choice([0.0, 60.0])))
+        low = float(rng.uniform(0.5, 1.5))
+        band = RatioConstraint(low, low * float(rng.uniform(1.0, 1.4)), (1, 30), (2, 30))
+        role = Kthena((LOAD,), int(rng.integers(1, 4)), 30, 0.1, up, down, *panic)
+        objects.append(Autoscaler("kthena", {"prefill": role, "decode": role}, band))
+    batch = autoscalers(objects)
+    counts: dict[str, Any] = {"prefill": np.full(lanes, 6.0), "decode": np.full(lanes, 6.0)}
+    loads = {name: np.cumsum(rng.normal(0, 120, (30, lanes)), axis=0) + 900.0 for name in counts}
+    loads["decode"][rng.random((30, lanes)) < 0.05] = NAN
+    found = []
+    for row in range(1, 31):
+        readings = {("load", name): loads[name][:row] for name in counts}
+        orders = batch.step(fleet_of_roles(readings, counts, t_s=row * 60.0))
+        counts = orders.counts
+        found += [np.array(list(one.values())) for one in (orders.counts, orders.code)]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kthena_decisions_that_repeat_are_those_that_are_left_out(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of a row is remembered unlooked at where it brings the same: as if each were decided."""
+    quick = every_count(seed, 8)
+    never = property(lambda _: False, lambda _, value: None)
+    monkeypatch.setattr(KthenaBatch, "settled", never, raising=False)
+    each = every_count(seed, 8)
+    assert all(np.array_equal(one, other) for one, other in zip(quick, each, strict=True))
