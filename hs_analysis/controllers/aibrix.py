@@ -24,6 +24,11 @@ import numpy as np
 
 from hs_analysis.controllers.hpa import Metric, MetricLanes, Moments, NewestFirst, Operand, Surge
 from hs_analysis.controllers.lanes import (
+    BOUND,
+    HOLDS,
+    IDLE,
+    MISSING,
+    PANIC,
     ByLane,
     Fleet,
     Floats,
@@ -33,12 +38,12 @@ from hs_analysis.controllers.lanes import (
     PerLane,
     PoolOrders,
     Scraped,
-    Why,
     changes,
     documented,
     key_of,
     mean_known,
     round_up,
+    some,
 )
 
 DOC = "https://aibrix.readthedocs.io/latest/features/autoscaling/metric-based-autoscaling.html"
@@ -182,13 +187,14 @@ class _Cycles(PerLane):
         self._clock_s += 0.0 if np.isnan(self._last_s).all() else float(fleet.t_s[0] - self._last_s[0])
         self._last_s = fleet.t_s
         known = self._read(fleet)
-        why: Integers = np.full(start.shape, int(Why.HOLDS))
+        why: Integers = np.full(start.shape, HOLDS)
         for place in range(left):
             clock_s = self._clock_s + place * spacing_s
             before = count
             count, code, goal = self._decide(before, known, clock_s, spacing_s)
-            why = np.where((count != before) | (place == 0), code, why)
-            if self._is_steady() and (count == before).all():
+            moved = count != before
+            why = code if place == 0 else np.where(moved, code, why)
+            if self._is_steady() and not some(moved):
                 for later in range(1, left - place):
                     self._asked.add(goal, clock_s + later * spacing_s, spacing_s)
                 break
@@ -205,16 +211,22 @@ class _Cycles(PerLane):
         wanted, panics = self._wanted(current)
         goal = np.where(runs, np.minimum(np.maximum(wanted, self._least), self._most), np.nan)
         self._asked.add(goal, clock_s, spacing_s)
-        highest = np.fmax.reduce(self._asked.within(self._up_s - INSTANT_S, clock_s))
-        lowest = np.fmin.reduce(self._asked.within(self._down_s - INSTANT_S, clock_s))
-        after = np.where(goal > current, np.fmax(goal, highest), current)
-        after = np.where(goal < current, np.fmin(goal, lowest), after)
+        grows, shrinks, after = goal > current, goal < current, current
+        if some(grows):
+            highest = np.fmax.reduce(self._asked.within(self._up_s - INSTANT_S, clock_s))
+            after = np.where(grows, np.fmax(goal, highest), after)
+        if some(shrinks):
+            lowest = np.fmin.reduce(self._asked.within(self._down_s - INSTANT_S, clock_s))
+            after = np.where(shrinks, np.fmin(goal, lowest), after)
+        code = np.full(current.shape, HOLDS)
+        if not some(~runs):
+            code[panics & (after > current)] = PANIC
+            return after, code, goal
         count = np.where(runs, after, np.where(asleep, 0.0, inside))
-        code = np.full(count.shape, int(Why.HOLDS))
-        code[~known] = Why.MISSING
-        code[inside != current] = Why.BOUND
-        code[asleep] = Why.IDLE
-        code[runs & panics & (count > current)] = Why.PANIC
+        code[~known] = MISSING
+        code[inside != current] = BOUND
+        code[asleep] = IDLE
+        code[runs & panics & (count > current)] = PANIC
         return count, code, goal
 
     def _read(self, fleet: Fleet) -> Mask:
@@ -318,8 +330,8 @@ class KpaBatch(_Cycles):
         """Return the mean of what the metric was in the last ``seconds``, NaN where it never was known."""
         if self._metric is None:
             return scraped.mean(self._key, seconds)
-        found = [self._metric.read(one, self._role) for one in scraped.ended_in(seconds)]
-        return mean_known(np.array(found))
+        found = self._metric.reads(lambda key, over_s: scraped.means(key, over_s, seconds), self._role)
+        return mean_known(np.ascontiguousarray(found))
 
     def _wanted(self, current: Floats) -> tuple[Floats, Mask]:
         most = np.maximum(1.0, np.ceil(self._up_rate * current))

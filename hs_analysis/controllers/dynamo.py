@@ -17,6 +17,13 @@ from typing import Literal
 import numpy as np
 
 from hs_analysis.controllers.lanes import (
+    BOUND,
+    GROWS,
+    HOLDS,
+    MISSING,
+    NOTHING,
+    SHRINKS,
+    STARTING,
     ByLane,
     Fleet,
     Floats,
@@ -25,7 +32,6 @@ from hs_analysis.controllers.lanes import (
     Mask,
     PerLane,
     PoolOrders,
-    Why,
     documented,
     key_of,
     round_up,
@@ -131,7 +137,7 @@ class DynamoLoadBatch(PerLane):
         after = np.minimum(np.maximum(goal, self._least), np.maximum(self._most, current))
         held = missing | starting
         count = np.where(held, current, after)
-        code = np.where(missing, Why.MISSING, np.where(starting, Why.STARTING, _moved(goal, count, current)))
+        code = np.where(missing, MISSING, np.where(starting, STARTING, _moved(goal, count, current)))
         return PoolOrders(count, code, np.where(held, np.nan, goal))
 
 
@@ -166,12 +172,12 @@ class DynamoThroughputBatch(PerLane):
         goal = round_up(value / self._per_engine)
         count = np.where(acts, np.minimum(np.maximum(goal, self._least), self._most), current)
         self._decided_s = np.where(acts, t_s, self._decided_s)
-        code = np.where(acts, _moved(goal, count, current), np.where(due, Why.MISSING, Why.NOTHING))
+        code = np.where(acts, _moved(goal, count, current), np.where(due, MISSING, NOTHING))
         return PoolOrders(count, code, np.where(acts, goal, np.nan))
 
 
 def _moved(goal: Floats, count: Floats, current: Floats) -> Integers:
     """Return why a count is asked for: its direction, or the bound that stopped it."""
-    code = np.where(count > current, Why.GROWS, np.where(count < current, Why.SHRINKS, Why.HOLDS))
+    code = np.where(count > current, GROWS, np.where(count < current, SHRINKS, HOLDS))
     bounded: Mask = count != goal
-    return np.where(bounded, Why.BOUND, code)
+    return np.where(bounded, BOUND, code)

@@ -17,7 +17,25 @@ import numpy as np
 
 from hs_analysis.controllers.hpa import Operand, Surge
 from hs_analysis.controllers.lanes import (
+    BLIND,
+    BOUND,
+    DISABLED,
+    GPU_LIMIT,
+    GROWS,
+    GUARD,
+    HOLDS,
+    MISSING,
+    NO_PLAN,
+    NOTHING,
+    ON_HOLD,
+    PLANNED,
+    RATIO,
+    RESTORED,
+    RESTS,
     ROUNDING,
+    SHRINKS,
+    STEP_LIMIT,
+    VETOED,
     ByLane,
     Fleet,
     Floats,
@@ -28,10 +46,10 @@ from hs_analysis.controllers.lanes import (
     PerLane,
     PoolOrders,
     Scraped,
-    Why,
     documented,
     key_of,
     round_up,
+    some,
 )
 from hs_analysis.schema.clock import UTC_NAME, WEEK_MINUTES, minute_of_week, wall_clock_s
 from hs_analysis.schema.constants import DAY_S, HOUR_S
@@ -419,6 +437,8 @@ class HeteroScaleBatch(PerLane):
         self._reading, self._reading_over = ByLane(*read), ByLane(*read, [c.over_s for c in controls])
         self._surges = any(c.surge for c in controls)
         self._observe_s = np.array([np.nan if c.observe_s is None else c.observe_s for c in controls])
+        self._observes = any(c.observe_s is not None for c in controls)
+        self._shares_gpus = any(c.gpus for c in controls)
         self._gpus_limit = np.array([c.gpus.limit if c.gpus else np.inf for c in controls])
         self._gpus = {
             role: np.array([c.gpus.per_instance.get(role, 0.0) if c.gpus else 0.0 for c in controls])
@@ -453,9 +473,9 @@ class HeteroScaleBatch(PerLane):
         """Decide in every lane, and remember what was done."""
         pools = {role: self._pools[role] for role in fleet.desired if role in self._pools}
         alarms = {role: self._alarm(pool, fleet) for role, pool in pools.items()}
-        asked = {role: _keep(fleet.desired[role], Why.NOTHING) for role in pools}
+        asked = {role: _keep(fleet.desired[role], NOTHING) for role in pools}
         if self._mode == "hold":
-            asked = {role: _keep(fleet.desired[role], Why.ON_HOLD) for role in pools}
+            asked = {role: _keep(fleet.desired[role], ON_HOLD) for role in pools}
         elif self._mode == "periodic":
             asked = {role: self._planned(role, fleet) for role in pools}
         else:
@@ -464,7 +484,7 @@ class HeteroScaleBatch(PerLane):
                 _guard_step(pool, alarms[role], fleet.t_s, fleet.desired[role], asked[role])
         for role, pool in pools.items():
             asked[role] = self._bounded(pool, alarms[role], asked[role], fleet)
-        if np.isfinite(self._gpus_limit).any():
+        if self._shares_gpus:
             self._keep_gpus(pools, asked, fleet)
         orders = Orders({}, {}, {})
         for role, pool in pools.items():
@@ -494,12 +514,12 @@ class HeteroScaleBatch(PerLane):
         planned = self._plans[role][minute_of_week(fleet.t_s, self._zone), np.arange(fleet.lanes)]
         known = ~np.isnan(planned)
         count = np.where(known, planned, fleet.desired[role])
-        return PoolOrders(count, np.where(known, Why.PLANNED, Why.NO_PLAN), planned)
+        return PoolOrders(count, np.where(known, PLANNED, NO_PLAN), planned)
 
     def _readings(self, pool: _Lanes, fleet: Fleet) -> tuple[Floats, Floats]:
         """Return the newest and the highest recent total of a pool's signal."""
         key, scraped = pool.key or ("", ""), fleet.scraped
-        if pool.is_mean.any():
+        if some(pool.is_mean):
             running = fleet.reporting.get(pool.role, fleet.desired[pool.role])
             total = np.where(pool.is_mean, scraped.values[key] * running, scraped.values[key])
             scraped = Scraped(scraped.window_s, {key: total})
@@ -512,21 +532,23 @@ class HeteroScaleBatch(PerLane):
     def _readings_of_several(self, pool: _Lanes, key: Key, scraped: Scraped) -> tuple[Floats, Floats]:
         """Return the newest and the highest recent sum of a pool's signal and of what is added to it."""
 
-        def total(seen: Scraped, window_s: float, fresh_s: float, above_ratio: float) -> Floats:
-            found = seen.mean(key, window_s)
+        def total(
+            mean: Callable[[Key, float], Floats], window_s: float, fresh_s: float, above_ratio: float
+        ) -> Floats:
+            found = mean(key, window_s)
             if above_ratio < math.inf:
-                fresh = seen.mean(key, fresh_s)
+                fresh = mean(key, fresh_s)
                 found = np.where(fresh > above_ratio * found, fresh, found)
             for other, averaging_s, weight in pool.others:
-                found = found + weight * seen.mean(other, averaging_s)
+                found = found + weight * mean(other, averaging_s)
             return found
 
         def highest(window_s: float, fresh_s: float, above_ratio: float, over_s: float) -> Floats:
             read = window_s, fresh_s, above_ratio
-            found: Floats = np.fmax.reduce([total(seen, *read) for seen in scraped.ended_in(over_s)])
+            found: Floats = np.fmax.reduce(total(lambda k, s: scraped.means(k, s, over_s), *read))
             return found
 
-        newest = self._reading.read(lambda *read: total(scraped, *read))
+        newest = self._reading.read(lambda *read: total(scraped.mean, *read))
         return newest, self._reading_over.read(highest)
 
     def _alarm(self, pool: _Lanes, fleet: Fleet) -> _Alarm:
@@ -537,10 +559,12 @@ class HeteroScaleBatch(PerLane):
             key = guard.key
             ratio = self._window.read(lambda s, key=key: fleet.scraped.mean(key, s)) / guard.limit
             known = np.isfinite(ratio)
-            passed = np.where(ratio > guard.above, guard.add, -np.inf)
+            passed, add = ratio > guard.above, np.float64(-np.inf)
+            if some(passed):
+                add = np.where(passed, guard.add, -np.inf).max(axis=0, initial=-np.inf)
             worse = known & (ratio > worst.ratio)
             worst.blind |= ~known
-            worst.add = np.where(worse, passed.max(axis=0, initial=-np.inf), worst.add)
+            worst.add = np.where(worse, add, worst.add)
             worst.ratio = np.where(worse, ratio, worst.ratio)
         return worst
 
@@ -552,12 +576,12 @@ class HeteroScaleBatch(PerLane):
         count = np.minimum(np.maximum(led.count, leader.of["least"]), _most(leader, before))
         ratio = self._ratio.now(fleet)
         goal = follower_count(leader.role, count, ratio)
-        grows, shrinks, blind = count > before, count < before, led.code == Why.MISSING
+        grows, shrinks, blind = count > before, count < before, led.code == MISSING
         together = np.where(grows, np.maximum(current, goal), np.minimum(current, goal))
         moves = (grows | shrinks) & ~blind
         asked = PoolOrders(
             np.where(moves, together, current),
-            np.where(blind, Why.MISSING, np.where(moves, Why.RATIO, Why.NOTHING)),
+            np.where(blind, MISSING, np.where(moves, RATIO, NOTHING)),
             np.where(moves, goal, np.nan),
         )
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -566,23 +590,27 @@ class HeteroScaleBatch(PerLane):
         off = ~blind & ~moves & (goal != current) & (np.abs(now - ratio) > self._ratio.deviation)
         _step_out(pool, fleet.t_s, current, goal, off & (goal > current), asked)
         into = off & (goal < current)
-        _step_in(pool, fleet.t_s, current, goal, into, _veto([alarm], np.zeros(fleet.lanes, bool)), asked)
-        asked.code = np.where(off & (asked.count != current), Why.RATIO, asked.code)
-        asked.wanted = np.where(off, goal, asked.wanted)
+        if some(into):
+            veto = _veto([alarm], np.zeros(fleet.lanes, bool))
+            _step_in(pool, fleet.t_s, current, goal, into, veto, asked)
+        if some(off):
+            asked.code = np.where(off & (asked.count != current), RATIO, asked.code)
+            asked.wanted = np.where(off, goal, asked.wanted)
         return asked
 
     def _bounded(self, pool: _Lanes, alarm: _Alarm, asked: PoolOrders, fleet: Fleet) -> PoolOrders:
         """Restore or end observations, and hold the bounds."""
-        before = fleet.desired[pool.role]
-        soft = ~np.isnan(self._observe_s)
-        over = fleet.t_s - pool.since_s >= np.where(soft, self._observe_s, 0.0)
-        pool.draining = np.where(over, 0.0, pool.draining)
-        back = before + pool.draining
-        comes_back = (pool.draining > 0) & (alarm.ratio > 1.0) & (back >= asked.count)
-        after = np.where(comes_back, back, asked.count)
-        code = np.where(comes_back, Why.RESTORED, asked.code)
+        before, after, code = fleet.desired[pool.role], asked.count, asked.code
+        if self._observes:
+            soft = ~np.isnan(self._observe_s)
+            over = fleet.t_s - pool.since_s >= np.where(soft, self._observe_s, 0.0)
+            pool.draining = np.where(over, 0.0, pool.draining)
+            back = before + pool.draining
+            comes_back = (pool.draining > 0) & (alarm.ratio > 1.0) & (back >= asked.count)
+            after = np.where(comes_back, back, asked.count)
+            code = np.where(comes_back, RESTORED, asked.code)
         bounded = np.maximum(np.minimum(after, _most(pool, before)), pool.of["least"])
-        return PoolOrders(bounded, np.where(bounded == after, code, Why.BOUND), asked.wanted)
+        return PoolOrders(bounded, np.where(bounded == after, code, BOUND), asked.wanted)
 
     def _keep_gpus(self, pools: Mapping[str, _Lanes], asked: dict[str, PoolOrders], fleet: Fleet) -> None:
         """Let the pools grow into the GPUs that are left, each by the same share of what it asks for.
@@ -602,23 +630,24 @@ class HeteroScaleBatch(PerLane):
         counts = within_gpus(counts, least, self._gpus, self._gpus_limit)
         for role, one in asked.items():
             cut = counts[role] < one.count
-            asked[role] = PoolOrders(counts[role], np.where(cut, Why.GPU_LIMIT, one.code), one.wanted)
+            asked[role] = PoolOrders(counts[role], np.where(cut, GPU_LIMIT, one.code), one.wanted)
 
     def _remember(self, pool: _Lanes, asked: PoolOrders, fleet: Fleet, orders: Orders) -> None:
         """Remember what was done, and write the orders of a pool."""
         t_s, before, after = fleet.t_s, fleet.desired[pool.role], asked.count
-        soft = ~np.isnan(self._observe_s)
+        role, out, into = pool.role, after > before, after < before
+        orders.counts[role], orders.code[role], orders.wanted[role] = after, asked.code, asked.wanted
+        if some(out):
+            pool.last_out_s = np.where(out, t_s, pool.last_out_s)
+        if some(into):
+            pool.last_in_s = np.where(into, t_s, pool.last_in_s)
+        if not self._observes:
+            return
         restored = np.minimum(pool.draining, np.maximum(0.0, after - before))
-        out, into = after > before, after < before
-        pool.last_out_s = np.where(out, t_s, pool.last_out_s)
-        pool.last_in_s = np.where(into, t_s, pool.last_in_s)
-        leaves = into & soft
+        leaves = into & ~np.isnan(self._observe_s)
         pool.draining = np.where(leaves, pool.draining + before - after, pool.draining - restored)
         pool.since_s = np.where(leaves, t_s, pool.since_s)
-        role = pool.role
-        orders.counts[role], orders.code[role], orders.wanted[role] = after, asked.code, asked.wanted
-        if soft.any():
-            orders.restored[role], orders.draining[role] = restored, pool.draining.copy()
+        orders.restored[role], orders.draining[role] = restored, pool.draining.copy()
 
 
 def _most(pool: _Lanes, before: Floats) -> Floats:
@@ -627,7 +656,7 @@ def _most(pool: _Lanes, before: Floats) -> Floats:
     return np.where(pool.of["is_strict"] > 0, most, np.maximum(most, before))
 
 
-def _keep(count: Floats, why: Why) -> PoolOrders:
+def _keep(count: Floats, why: int) -> PoolOrders:
     return PoolOrders(count, np.full(count.size, why, np.int64), np.full(count.size, np.nan))
 
 
@@ -646,19 +675,21 @@ def _size(
         into = seen & ~none & ~out & (peak / running < pool.of["below"]) & (low < current)
     asked = PoolOrders(
         np.where(none, goal, current),
-        np.where(none, Why.GROWS, np.where(seen, Why.HOLDS, Why.MISSING)),
+        np.where(none, GROWS, np.where(seen, HOLDS, MISSING)),
         np.where(into, peak, np.where(seen, need, np.nan)),
     )
-    _step_out(pool, fleet.t_s, current, goal, out, asked)
-    _step_in(pool, fleet.t_s, current, low, into, _veto(alarms, newest == 0), asked)
+    if some(out):
+        _step_out(pool, fleet.t_s, current, goal, out, asked)
+    if some(into):
+        _step_in(pool, fleet.t_s, current, low, into, _veto(alarms, newest == 0), asked)
     return asked
 
 
 def _veto(alarms: Sequence[_Alarm], idle: Mask) -> Integers:
-    """Return why a pool may not shrink, `Why.NOTHING` where it may. An idle pool has no latency to see."""
-    blind = np.any([alarm.blind for alarm in alarms], axis=0) & ~idle
-    over = np.any([alarm.ratio > 1.0 for alarm in alarms], axis=0)
-    return np.where(over, Why.VETOED, np.where(blind, Why.BLIND, Why.NOTHING))
+    """Return why a pool may not shrink, `NOTHING` where it may. An idle pool has no latency to see."""
+    blind = np.logical_or.reduce([alarm.blind for alarm in alarms]) & ~idle
+    over = np.logical_or.reduce([alarm.ratio > 1.0 for alarm in alarms])
+    return np.where(over, VETOED, np.where(blind, BLIND, NOTHING))
 
 
 def _share(fraction: Floats, current: Floats, *, up: bool) -> Floats:
@@ -673,37 +704,37 @@ def _step_out(
     pool: _Lanes, t_s: Floats, current: Floats, goal: Floats, wants: Mask, asked: PoolOrders
 ) -> None:
     """Grow towards the goal: rounded up, so that a small pool is never slower than its fraction."""
-    if not wants.any():
+    if not some(wants):
         return
     rests = wants & (t_s - pool.last_out_s < pool.of["rest_out"])
     change = np.maximum(1.0, np.ceil(pool.of["dampening"] * (goal - current) - ROUNDING))
     after = current + np.minimum(change, _share(pool.of["max_out"], current, up=True))
     acts = wants & ~rests
     asked.count = np.where(acts, after, asked.count)
-    grows = np.where(after < goal, Why.STEP_LIMIT, Why.GROWS)
-    asked.code = np.where(rests, Why.RESTS, np.where(acts, grows, asked.code))
+    grows = np.where(after < goal, STEP_LIMIT, GROWS)
+    asked.code = np.where(rests, RESTS, np.where(acts, grows, asked.code))
 
 
 def _step_in(
     pool: _Lanes, t_s: Floats, current: Floats, goal: Floats, wants: Mask, veto: Integers, asked: PoolOrders
 ) -> None:
     """Shrink towards the goal: rounded down, one instance at least, unless a guard or a rest forbids it."""
-    if not wants.any():
+    if not some(wants):
         return
     off = np.isinf(pool.of["rest_in"])
     rests = t_s - np.maximum(pool.last_in_s, pool.last_out_s) < pool.of["rest_in"]
     change = np.maximum(1.0, np.floor(pool.of["dampening"] * (current - goal) + ROUNDING))
     after = current - np.minimum(change, _share(pool.of["max_in"], current, up=False))
-    acts = wants & (veto == Why.NOTHING) & ~off & ~rests
+    acts = wants & (veto == NOTHING) & ~off & ~rests
     asked.count = np.where(acts, after, asked.count)
-    shrinks = np.where(after > goal, Why.STEP_LIMIT, Why.SHRINKS)
-    held = np.where(veto != Why.NOTHING, veto, np.where(off, Why.DISABLED, Why.RESTS))
+    shrinks = np.where(after > goal, STEP_LIMIT, SHRINKS)
+    held = np.where(veto != NOTHING, veto, np.where(off, DISABLED, RESTS))
     asked.code = np.where(acts, shrinks, np.where(wants, held, asked.code))
 
 
 def _guard_step(pool: _Lanes, alarm: _Alarm, t_s: Floats, current: Floats, asked: PoolOrders) -> None:
     """Let the worst guard of a pool add instances, unless those asked for before can't have started yet."""
-    if not (alarm.add > -np.inf).any():
+    if not some(alarm.add > -np.inf):
         return
     waits = t_s - pool.last_out_s < np.maximum(pool.of["rest_out"], pool.of["start_up"])
     share = np.where(alarm.add > -np.inf, alarm.add, 0.0)
@@ -711,4 +742,4 @@ def _guard_step(pool: _Lanes, alarm: _Alarm, t_s: Floats, current: Floats, asked
     goal = current + np.minimum(add, _share(pool.of["max_out"], current, up=True))
     acts = (alarm.add > -np.inf) & ~waits & (goal > asked.count)
     asked.count = np.where(acts, goal, asked.count)
-    asked.code = np.where(acts, Why.GUARD, asked.code)
+    asked.code = np.where(acts, GUARD, asked.code)

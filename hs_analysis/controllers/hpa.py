@@ -14,13 +14,21 @@ policies are followed sync by sync.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
 import numpy as np
 
 from hs_analysis.controllers.lanes import (
+    BOUND,
+    GROWS,
+    HOLDS,
+    IDLE,
+    MISSING,
+    NOTHING,
+    SHRINKS,
+    STEP_LIMIT,
     ByLane,
     Fleet,
     Floats,
@@ -30,10 +38,10 @@ from hs_analysis.controllers.lanes import (
     PerLane,
     PoolOrders,
     Scraped,
-    Why,
     documented,
     key_of,
     round_up,
+    some,
 )
 from hs_analysis.schema.declare import Field
 
@@ -297,6 +305,7 @@ class MetricLanes(PerLane):
     weights: tuple[Floats, ...]
     surge: ByLane
     surge_above: Floats
+    surges: bool
 
     @staticmethod
     def of(metrics: Sequence[Metric]) -> MetricLanes:
@@ -311,6 +320,7 @@ class MetricLanes(PerLane):
             tuple(map(numbers, weights)),
             ByLane([metric.surge.window_s if metric.surge else metric.averaging_s for metric in metrics]),
             numbers([metric.surge.above_ratio if metric.surge else np.inf for metric in metrics]),
+            surges=any(metric.surge for metric in metrics),
         )
 
     def keys(self, role: str) -> tuple[Key, ...]:
@@ -326,14 +336,18 @@ class MetricLanes(PerLane):
 
     def read(self, scraped: Scraped, role: str, empty: Floats | None = None) -> Floats:
         """Return what it reads [unit of the first signal]; ``empty`` (or NaN) where nothing was scraped."""
+        return self.reads(scraped.mean, role, empty)
+
+    def reads(self, mean: Callable[[Key, float], Floats], role: str, empty: Floats | None = None) -> Floats:
+        """Return the same of means that are told, whose last axis are the lanes."""
         keys = self.keys(role)
-        value = self.averaging.read(lambda over_s: scraped.mean(keys[0], over_s))
-        if np.isfinite(self.surge_above).any():
-            fresher = self.surge.read(lambda over_s: scraped.mean(keys[0], over_s))
+        value = self.averaging.read(lambda over_s: mean(keys[0], over_s))
+        if self.surges:
+            fresher = self.surge.read(lambda over_s: mean(keys[0], over_s))
             with np.errstate(invalid="ignore"):
                 value = np.where(fresher > self.surge_above * value, fresher, value)
         for key, other, weight in zip(keys[1:], self.like.others, self.weights, strict=True):
-            more = weight * scraped.mean(key, other.averaging_s)
+            more = weight * mean(key, other.averaging_s)
             if self.like.each and empty is not None:
                 value, more = (np.where(np.isnan(one), empty, one) for one in (value, more))
             if self.like.how == "sum":
@@ -369,7 +383,7 @@ class MetricLanes(PerLane):
                 asked = share if kind == "AverageValue" else share * ready
                 found = np.where(in_tolerance(ratio, below, above), current, round_up(asked))
         empty = current == 0
-        if empty.any():
+        if some(empty):
             woken = np.where(value > 0, np.maximum(1.0, round_up(value / target)), value * 0.0)
             found = np.where(empty, np.nan if kind == "Pods" else woken, found)
         return found
@@ -479,28 +493,13 @@ class SyncGrid(PerLane):
         return SyncGrid(window_s, syncs, (reached[0], reached[1]), (up_reach, down_reach), (back[0], back[1]))
 
 
-GROWS, SHRINKS, HOLDS, STEP_LIMIT, BOUND, MISSING, IDLE, NOTHING = (
-    int(one)
-    for one in (
-        Why.GROWS,
-        Why.SHRINKS,
-        Why.HOLDS,
-        Why.STEP_LIMIT,
-        Why.BOUND,
-        Why.MISSING,
-        Why.IDLE,
-        Why.NOTHING,
-    )
-)  # plain numbers: members of an enumeration are slow to look up, once a row and pool
-
-
 def _is_settled(count: Floats, able: Mask, low: Floats, high: Floats) -> bool:
     """Say whether no sync of the rest of a row changes a count that is within its bounds.
 
     The windows of the last sync of a row reach least far back, so that ``low`` and ``high``, the extremes at
     that time, are the narrowest of the row.
     """
-    return bool((((low <= count) & (count <= high)) | ~able).all())
+    return not some(~((low <= count) & (count <= high)) & able)
 
 
 def _why(count: Floats, start: Floats, limited: Mask, bounded: Mask) -> Integers:
@@ -640,7 +639,7 @@ class HpaBatch(Targets):
         able = ~np.isnan(wanted) & (runs | (self.least == 0))
         count, code = self._row(grid, wanted, start, able, outside, fleet.t_s - self.found_s)
         recorded = able if grid.syncs > 1 else able & ~outside
-        if recorded.all():
+        if not some(~recorded):
             self.recommended.add(wanted)
         else:
             self.recommended.add(np.where(recorded, wanted, np.nan))
@@ -653,7 +652,7 @@ class HpaBatch(Targets):
     def _find(self, start: Floats, t_s: Floats, on: Mask | None) -> None:
         """Remember the count that is found at the first run, metrics known or not: windows keep it."""
         new = np.isnan(self.found_s)
-        if new.any():
+        if some(new):
             new = new if on is None else new & on
             self.found[new], self.found_s[new] = start[new], t_s[new]
 
@@ -684,11 +683,11 @@ class HpaBatch(Targets):
         lowest = self._extremes(wanted, grid.reach[0], np.fmin)
         highest = self._extremes(wanted, grid.reach[1], np.fmax)
         ends = self._row_of(lowest, grid.rows[0][-1]), self._row_of(highest, grid.rows[1][-1])
-        disturbed = bool(outside.any())
+        disturbed = some(outside)
         if not disturbed and _is_settled(start, able, *ends):
             self._let_pass(grid.syncs)
             return start, np.full(start.shape, HOLDS)
-        recent = bool((age_s < max(self.up.window_s.max(), self.down.window_s.max())).any())
+        recent = some(age_s < max(self.up.window_s.max(), self.down.window_s.max()))
         count, limited = start, np.zeros(start.shape, bool)
         bounded = outside.copy()
         for at in range(grid.syncs):
@@ -736,7 +735,7 @@ class HpaBatch(Targets):
         result = asked
         for direction, back in ((self.up, grid.back[0]), (self.down, grid.back[1])):
             moving = asked > before if direction.sign > 0 else asked < before
-            if not moving.any():
+            if not some(moving):
                 continue
             end = direction.limit(before, [self._began(slots[at], before) for slots in back])
             nearest = np.minimum(asked, end) if direction.sign > 0 else np.maximum(asked, end)

@@ -18,7 +18,21 @@ import numpy as np
 
 from hs_analysis.controllers import hpa
 from hs_analysis.controllers.hpa import Hpa, HpaBatch, Metric, numbers
-from hs_analysis.controllers.lanes import Fleet, Floats, Key, Mask, PerLane, PoolOrders, Why, documented
+from hs_analysis.controllers.lanes import (
+    FALLBACK,
+    GROWS,
+    HOLDS,
+    IDLE,
+    STEP_LIMIT,
+    Fleet,
+    Floats,
+    Key,
+    Mask,
+    PerLane,
+    PoolOrders,
+    documented,
+    some,
+)
 from hs_analysis.schema.clock import UTC_NAME, minute_of_week
 
 DOC = "https://keda.sh/docs/latest/reference/scaledobject-spec/"
@@ -138,7 +152,8 @@ class KedaBatch(PerLane):
             calls.append(planned > 0)
             values.append(np.where(planned > 0, planned, NO_CRON))
         failed = np.isnan(np.array(values))
-        if not (self.idles or failed.any()) and ((self.least > 0) & (desired >= self.least)).all():
+        steady = not self.idles and not some(failed) and not some((self.least <= 0) | (desired < self.least))
+        if steady:
             # Nothing fails, rests or wakes: the HPA alone decides.
             self.failures = np.zeros_like(self.failures)
             return self.hpa.follow(self.hpa.recommend(values, fleet), fleet)
@@ -157,10 +172,10 @@ class KedaBatch(PerLane):
         orders = self.hpa.follow(wanted, fleet, on=~(wakes | rests | raised))
         lifted = wakes | raised
         orders.count = np.where(lifted, np.maximum(1.0, self.least), np.where(rests, self.rest, orders.count))
-        orders.code[lifted] = np.where(orders.count > desired, Why.GROWS, Why.HOLDS)[lifted]
-        orders.code[rests] = Why.IDLE
-        replaced = fallen.any(axis=0) & ~lifted & ~rests & (orders.code != Why.STEP_LIMIT)
-        orders.code[replaced] = Why.FALLBACK
+        orders.code[lifted] = np.where(orders.count > desired, GROWS, HOLDS)[lifted]
+        orders.code[rests] = IDLE
+        replaced = fallen.any(axis=0) & ~lifted & ~rests & (orders.code != STEP_LIMIT)
+        orders.code[replaced] = FALLBACK
         return orders
 
     def _fallen(self, failed: Mask, desired: Floats, window_s: float) -> Mask:
@@ -186,7 +201,7 @@ class KedaBatch(PerLane):
 
     def _with_fallback(self, values: Sequence[Floats], fallen: Mask, fleet: Fleet) -> list[Floats]:
         """Replace the value of a trigger that falls back by the one that asks for the fallback's count."""
-        if not fallen.any():
+        if not some(fallen):
             return list(values)
         desired = fleet.desired[self.role]
         wanted = {

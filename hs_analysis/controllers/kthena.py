@@ -35,16 +35,21 @@ from hs_analysis.controllers.hpa import (
     numbers,
 )
 from hs_analysis.controllers.lanes import (
+    BOUND,
+    HOLDS,
+    MISSING,
+    PANIC,
+    STEP_LIMIT,
     Fleet,
     Floats,
     Integers,
     Mask,
     PerLane,
     PoolOrders,
-    Why,
     changes,
     documented,
     round_up,
+    some,
 )
 
 SOURCES = "https://github.com/volcano-sh/kthena/tree/v1.0.0/pkg/autoscaler"
@@ -199,14 +204,14 @@ class KthenaBatch(Targets):
         start = count = fleet.desired[self.role]
         shares, left = self.shares(fleet), decisions(fleet.window_s, self.sync_s)
         spacing_s = fleet.window_s / left
-        why: Integers = np.full(start.shape, int(Why.HOLDS))
+        why: Integers = np.full(start.shape, HOLDS)
         for place in range(left):
             now = Moment(fleet.t_s + place * spacing_s, spacing_s, left - place - 1)
             orders = self.decide(shares, now, count)
             moved = orders.count != count
             why = np.where(moved | (place == 0), orders.code, why)
             count = orders.count
-            if self.settled and not moved.any():
+            if self.settled and not some(moved):
                 self.repeat(now)
                 break
         orders.code = changes(why, start, count)
@@ -249,19 +254,16 @@ class KthenaBatch(Targets):
         asked = np.minimum(np.maximum(wanted, self.least), self.most)
         panics = self._panics(asked, current, runs, now.t_s)
         after, limited, stays = self._stabilised(asked, current, runs & ~panics, now)
-        if panics.any():
+        if some(panics):
             after = np.where(panics, self._panicking(asked, current), after)
         corrected = np.minimum(np.maximum(after, self.least), self.most)
         count = np.where(runs, corrected, np.where(fixed, self.least, current))
-        # What is asked for and reached stays so: windows and periods only lose what is older.
-        reached = (after == asked) & ~limited & ~panics
-        self.settled = bool((~runs | stays | reached).all())
+        self.settled = not some(runs & (asked != current) & ~stays)
         self._remember(self.clock_s, np.where(runs, asked, np.nan), np.where(runs, corrected, np.nan))
-        code = np.full(count.shape, int(Why.HOLDS))
-        code[runs & (asked != wanted)] = Why.BOUND
-        code[limited] = Why.STEP_LIMIT
-        code[panics & (count > current)] = Why.PANIC
-        code[~runs & ~fixed] = Why.MISSING
+        code = np.where(runs & (asked != wanted), BOUND, HOLDS)
+        code[limited] = STEP_LIMIT
+        code[panics & (count > current)] = PANIC
+        code[~runs & ~fixed] = MISSING
         return PoolOrders(count, changes(code, current, count), np.where(runs, wanted, np.nan))
 
     def _wanted(self, shares: Sequence[Floats], current: Floats) -> Floats:
@@ -277,7 +279,7 @@ class KthenaBatch(Targets):
 
     def _panics(self, asked: Floats, current: Floats, runs: Mask, t_s: Floats) -> Mask:
         """Say which lanes are in panic, and remember until when."""
-        if not self.hold_s.any():
+        if not some(self.hold_s > 0):
             return np.zeros(runs.shape, bool)
         with np.errstate(invalid="ignore"):  # a pool of zero at a threshold of infinity
             due = runs & (asked >= current * self.threshold) & (self.hold_s > 0)
@@ -290,20 +292,24 @@ class KthenaBatch(Targets):
     ) -> tuple[Floats, Mask, Mask]:
         """Return the counts after windows and limits, outside of panic.
 
-        Also where a limit holds, and where a window keeps the count for the rest of the row.
+        Also where a limit holds, and where every decision left in the row brings the same from the count of
+        now. Windows and periods only lose what is older: one that gives the same as the row ends gives it in
+        between, too, and a limit that does not hold now holds no more.
         """
         found, limited, stays = asked, np.zeros(asked.shape, bool), np.zeros(asked.shape, bool)
         grows, shrinks = runs & (asked > current), runs & (asked < current)
-        if grows.any():
+        if some(grows):
             least, later = self._recommended(asked, self.up.window_s, np.fmin, now)
             allowed = self.up.end(np.fmin(current, self._past(self.up.period_s, np.fmin)))
             found = np.where(grows, np.maximum(current, np.minimum(least, allowed)), found)
-            limited, stays = grows & (allowed < least), grows & (later <= current)
-        if shrinks.any():
+            limited = grows & (allowed < least)
+            stays = grows & ((later <= current) | ((later == least) & ~limited))
+        if some(shrinks):
             most, later = self._recommended(asked, self.down.window_s, np.fmax, now)
             allowed = self.down.end(np.fmax(current, self._past(self.down.period_s, np.fmax)))
             found = np.where(shrinks, np.minimum(current, np.maximum(most, allowed)), found)
-            limited, stays = limited | (shrinks & (allowed > most)), stays | (shrinks & (later >= current))
+            held = shrinks & (allowed > most)
+            limited, stays = limited | held, stays | shrinks & ((later >= current) | (later == most) & ~held)
         return found, limited, stays
 
     def _panicking(self, asked: Floats, current: Floats) -> Floats:
@@ -317,7 +323,7 @@ class KthenaBatch(Targets):
         self, asked: Floats, window_s: Floats, which: np.ufunc, now: Moment
     ) -> tuple[Floats, Floats]:
         """Return the extreme of what is and was recommended within a window, now and as the row ends."""
-        if not window_s.any():
+        if not some(window_s > 0):
             return asked, asked
         ages = self.clock_s - self.times.newest(self.times.depth)
         past = self.recommended.newest(self.recommended.depth)
@@ -334,10 +340,10 @@ class KthenaBatch(Targets):
         count that held for longer than that is left out.
         """
         counts = self.corrected.newest(self.corrected.depth)
-        ages = np.broadcast_to(self.clock_s - self.times.newest(self.times.depth), counts.shape)
+        ages = self.clock_s - self.times.newest(self.times.depth)
         known = ~np.isnan(counts)
-        newer = np.maximum.accumulate(np.where(known, ages, -np.inf), axis=0)
-        ended = np.vstack([np.full((1, counts.shape[1]), -np.inf), newer[:-1]])
+        ended = np.full(counts.shape, -np.inf)
+        np.maximum.accumulate(np.where(known, ages, -np.inf)[:-1], axis=0, out=ended[1:])
         last = np.isneginf(ended)
         held_s = ages - np.where(last, 0.0, ended)
         inside = (last | (ended < period_s - INSTANT_S)) & (held_s < 2 * period_s - INSTANT_S)
@@ -415,18 +421,21 @@ def within_ratio(counts: Mapping[str, Floats], band: RatioBand) -> dict[str, Flo
     prefill = band.of_prefill(counts["prefill"].astype(float))
     decode = band.of_decode(counts["decode"].astype(float))
     serves = (prefill > 0) | (decode > 0)
-    prefill = np.where(serves & (prefill == 0), band.of_prefill(np.ones_like(prefill)), prefill)
-    decode = np.where(serves & (decode == 0), band.of_decode(np.ones_like(decode)), decode)
+    if some((prefill == 0) | (decode == 0)):
+        prefill = np.where(serves & (prefill == 0), band.of_prefill(np.ones_like(prefill)), prefill)
+        decode = np.where(serves & (decode == 0), band.of_decode(np.ones_like(decode)), decode)
+    after_prefill, after_decode = prefill, decode
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = prefill / decode
         short_prefill, short_decode = serves & (ratio < band.low), serves & (ratio > band.high)
-        more_prefill, more_decode = np.ceil(band.low * decode), np.ceil(prefill / band.high)
-        fewer_decode = np.floor(band.prefill_most / band.low)
-        fewer_prefill = np.floor(band.high * band.decode_most)
-    blocked = short_prefill & (more_prefill > band.prefill_most)
-    after_prefill = np.where(short_prefill, more_prefill, prefill)
-    after_decode = np.where(blocked, fewer_decode, decode)
-    blocked = short_decode & (more_decode > band.decode_most)
-    after_decode = np.where(short_decode, more_decode, after_decode)
-    after_prefill = np.where(blocked, fewer_prefill, after_prefill)
+        if some(short_prefill):
+            more = np.ceil(band.low * decode)
+            after_prefill = np.where(short_prefill, more, prefill)
+            blocked = short_prefill & (more > band.prefill_most)
+            after_decode = np.where(blocked, np.floor(band.prefill_most / band.low), decode)
+        if some(short_decode):
+            more = np.ceil(prefill / band.high)
+            after_decode = np.where(short_decode, more, after_decode)
+            blocked = short_decode & (more > band.decode_most)
+            after_prefill = np.where(blocked, np.floor(band.high * band.decode_most), after_prefill)
     return {**counts, "prefill": band.of_prefill(after_prefill), "decode": band.of_decode(after_decode)}

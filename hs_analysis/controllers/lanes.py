@@ -11,9 +11,10 @@ How a parameter of a controller says where its default comes from.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -56,6 +57,12 @@ class Why(IntEnum):
     GPU_LIMIT = 21
 
 
+(
+    NOTHING, HOLDS, GROWS, SHRINKS, MISSING, RESTS, STEP_LIMIT, VETOED, BLIND, GUARD, RESTORED, RATIO, BOUND,
+    PLANNED, NO_PLAN, ON_HOLD, STARTING, FALLBACK, PANIC, IDLE, DISABLED, GPU_LIMIT,
+) = map(int, Why)  # plain numbers: an array takes members of an enumeration over one by one  # fmt: skip
+
+
 WORDS: Mapping[Why, str] = {
     Why.NOTHING: "",
     Why.HOLDS: "the signal asks for {wanted}: hold",
@@ -92,10 +99,17 @@ def in_words(code: int, wanted: float, after: float) -> str:
 
 def changes(code: Integers, start: Floats, count: Floats) -> Integers:
     """Return codes with a hold named by what became of the count over several decisions."""
-    held = code == Why.HOLDS
-    named = np.where(held & (count > start), Why.GROWS, code)
-    found: Integers = np.where(held & (count < start), Why.SHRINKS, named)
+    if not some(count != start):
+        return code
+    held = code == HOLDS
+    named = np.where(held & (count > start), GROWS, code)
+    found: Integers = np.where(held & (count < start), SHRINKS, named)
     return found
+
+
+def some(mask: Mask) -> bool:
+    """Say whether a mask holds anywhere: ``any`` for small arrays, which a reduction is slow on."""
+    return bool(np.count_nonzero(mask))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,26 +135,21 @@ class Scraped:
         """
         return mean_known(self.values[key][-self._rows(seconds) :])
 
+    def means(self, key: Key, seconds: float, over_s: float) -> Floats:
+        """Return the means over ``seconds`` that ended in each row of the last ``over_s``, the newest first.
+
+        Shape (rows, lanes), NaN without a known value.
+        """
+        rows = self.values[key]
+        return means_known(rows, self._rows(seconds), max(1, min(self._rows(over_s), len(rows))))
+
     def highest(self, key: Key, window_s: float, over_s: float) -> Floats:
         """Return the highest of the means over ``window_s`` that ended in the last ``over_s``.
 
         Shape (lanes,), NaN where none of them is known: ``max_over_time(avg_over_time(x[w])[over:row])``.
         """
-        rows, width = self.values[key], self._rows(window_s)
-        ends = min(self._rows(over_s), len(rows))
-        if width == 1:
-            newest: Floats = np.fmax.reduce(rows[-ends:], axis=0)
-            return newest
-        last = range(len(rows), len(rows) - ends, -1)
-        found: Floats = np.fmax.reduce([mean_known(rows[max(0, end - width) : end]) for end in last])
+        found: Floats = np.fmax.reduce(self.means(key, window_s, over_s))
         return found
-
-    def ended_in(self, seconds: float) -> Iterator[Scraped]:
-        """Yield what had been scraped at the end of each row of the last ``seconds``, the newest first."""
-        depth = max((len(rows) for rows in self.values.values()), default=0)
-        yield self
-        for back in range(1, min(self._rows(seconds), depth)):
-            yield Scraped(self.window_s, {key: rows[:-back] for key, rows in self.values.items()})
 
     def _rows(self, seconds: float) -> int:
         return max(1, round(seconds / self.window_s))
@@ -151,12 +160,38 @@ def mean_known(rows: Floats) -> Floats:
     if len(rows) == 1:
         newest: Floats = rows[0]
         return newest
-    total: Floats = rows.sum(axis=0)
-    if len(rows) and not np.isnan(total).any():
+    total: Floats = np.add.reduce(rows, axis=0)
+    if len(rows) and not some(np.isnan(total)):
         return total / len(rows)
     known = ~np.isnan(rows)
-    count = known.sum(axis=0)
-    total = np.where(known, rows, 0.0).sum(axis=0)
+    return _mean_of(np.where(known, rows, 0.0).sum(axis=0), known.sum(axis=0))
+
+
+def means_known(rows: Floats, width: int, ends: int) -> Floats:
+    """Return `mean_known` of ``width`` rows up to each of the last ``ends``, the newest first.
+
+    Shape (ends, lanes). The first means hold fewer rows where there are no more.
+    """
+    short = width + ends - 1 - len(rows)
+    if short > 0:
+        rows = np.concatenate([np.full((short, rows.shape[1]), np.nan), rows])
+    if width == 1:
+        return rows[-ends:][::-1]
+    rows = rows[-(width + ends - 1) :]
+    total: Floats = rows[:ends]
+    for place in range(1, width):
+        total = total + rows[place : place + ends]
+    if not some(np.isnan(total)):
+        return (total / width)[::-1]
+    known = ~np.isnan(rows)
+    values = np.where(known, rows, 0.0)
+    places = range(width)
+    total = sum((values[place : place + ends] for place in places), start=np.zeros_like(total))
+    count = sum((known[place : place + ends] for place in places), start=np.zeros(total.shape, np.int64))
+    return _mean_of(total, count)[::-1]
+
+
+def _mean_of(total: Floats, count: Integers) -> Floats:
     with np.errstate(invalid="ignore"):
         return np.where(count > 0, total / count, np.nan)
 
@@ -255,6 +290,7 @@ class Batch(Protocol):
         """Return the lanes of these controllers, then those of others, which came from them by `take`."""
 
 
+@lru_cache
 def key_of(signal: str, role: str) -> Key:
     """Return the reading of a pool's signal; ``signal@role`` is a reading of another pool."""
     name, _, owner = signal.partition("@")

@@ -13,6 +13,8 @@ from hs_analysis.controllers import aibrix, dynamo, heteroscale, hpa, keda, kthe
 from hs_analysis.controllers.heteroscale import HeteroScale, HeteroScaleBatch
 from hs_analysis.controllers.kthena import KthenaBatch, RatioBand, RatioConstraint, within_ratio
 from hs_analysis.controllers.lanes import (
+    MISSING,
+    RATIO,
     Batch,
     Fleet,
     Floats,
@@ -23,9 +25,9 @@ from hs_analysis.controllers.lanes import (
     PerLane,
     PoolOrders,
     Scraped,
-    Why,
     changes,
     key_of,
+    some,
 )
 from hs_analysis.schema.settings import ControllerName, Settings
 
@@ -453,14 +455,14 @@ class AutoscalerBatch(PerLane):
             found: dict[str, PoolOrders] = {}
             for (stack, batch), share, one in zip(joint, shares, seen, strict=True):
                 now = kthena.Moment(one.t_s + place * spacing_s, spacing_s, left - place - 1)
-                stopped = np.tile(halted, len(stack.roles))
+                stopped = np.tile(halted, len(stack.roles)) if some(halted) else None
                 found |= stack.apart(batch.decide(share, now, stack.joined(counts), stopped))
             self._keep_ratio(found, halted)
             moved = {role: orders.count != counts[role] for role, orders in found.items()}
             for role, orders in found.items():
                 why[role] = np.where(moved[role], orders.code, why.get(role, orders.code))
                 counts[role] = orders.count
-            if all(batch.settled for _, batch in joint) and not any(one.any() for one in moved.values()):
+            if all(batch.settled for _, batch in joint) and not any(map(some, moved.values())):
                 for _, batch in joint:
                     batch.repeat(now)
                 break
@@ -477,18 +479,19 @@ class AutoscalerBatch(PerLane):
             moved = bound[role] != found[role].count
             if halted is not None:
                 moved &= ~halted
-            found[role].code = np.where(moved, Why.RATIO, found[role].code)
-            found[role].count = np.where(moved, bound[role], found[role].count)
+            if some(moved):
+                found[role].code = np.where(moved, RATIO, found[role].code)
+                found[role].count = np.where(moved, bound[role], found[role].count)
 
     def _wait_for_a_row(self, fleet: Fleet, orders: Orders) -> None:
         """Keep the counts of lanes where no reading ever brought a value."""
-        if self._seen.all():
+        if not some(~self._seen):
             return
         for key in self.keys:
             self._seen |= ~np.isnan(fleet.scraped.values[key]).all(axis=0)
         for role, count in orders.counts.items():
             orders.counts[role] = np.where(self._seen, count, fleet.desired[role])
-            orders.code[role] = np.where(self._seen, orders.code[role], Why.MISSING)
+            orders.code[role] = np.where(self._seen, orders.code[role], MISSING)
 
 
 def _stacked(pools: Mapping[str, Sequence[Any]]) -> Iterator[_Stack]:

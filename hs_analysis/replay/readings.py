@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from hs_analysis.controllers.lanes import Integers, Scraped
+from hs_analysis.controllers.lanes import Integers, Scraped, some
 from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, rows_of
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.queue_attribution import waits_of
@@ -153,16 +153,22 @@ class Slots:
     def __init__(
         self, held: Mapping[Key, Integers], depth: int, before: Sequence[Floats], window_s: float
     ) -> None:
-        self.held, self.depth, self.window_s = held, depth, window_s
+        self.depth, self.window_s = depth, window_s
+        self.numbers = np.stack(list(held.values())) if held else np.zeros((0, 0), np.int64)
         self.scraped = {
             slot: LastRows(depth, numbers.size, np.stack([before[one] for one in numbers.tolist()], axis=1))
             for slot, numbers in held.items()
         }
 
+    @property
+    def held(self) -> dict[Key, Integers]:
+        """Per slot the number of the reading that it holds in each lane."""
+        return dict(zip(self.scraped, self.numbers, strict=True))
+
     def of(self, table: Floats) -> dict[Key, Floats]:
         """Return what the slots hold of a row of all readings, shape (keys, lanes of the batch)."""
-        lanes = np.arange(table.shape[1])
-        return {slot: table[0] if len(table) == 1 else table[held, lanes] for slot, held in self.held.items()}
+        held = table[self.numbers, np.arange(self.numbers.shape[1])]
+        return dict(zip(self.scraped, held, strict=True))
 
     def record(self, values: Mapping[Key, Floats]) -> None:
         """Keep what was scraped of a row."""
@@ -176,17 +182,14 @@ class Slots:
     def take(self, lanes: Integers) -> Self:
         """Return what some lanes scraped."""
         other = copy(self)
-        other.held = {slot: held[lanes] for slot, held in self.held.items()}
+        other.numbers = self.numbers[:, lanes] if self.scraped else self.numbers
         other.scraped = {slot: history.take(lanes) for slot, history in self.scraped.items()}
         return other
 
     def beside(self, others: Sequence[Self]) -> Self:
         """Return what the lanes of this one scraped, then those of others."""
         joined = copy(self)
-        joined.held = {
-            slot: np.concatenate([held, *(one.held[slot] for one in others)])
-            for slot, held in self.held.items()
-        }
+        joined.numbers = np.concatenate([one.numbers for one in (self, *others)], axis=1)
         joined.scraped = {
             slot: history.beside([one.scraped[slot] for one in others])
             for slot, history in self.scraped.items()
@@ -289,15 +292,15 @@ class Readings:
 
     def _reading(
         self, key: Key, row: Row, passed: Passed, state: SameState, kept: Mapping[str, Mask]
-    ) -> Floats:
+    ) -> Floats | float:
         """Return what one signal reads; ``kept`` per pool: lanes in which all that came was served."""
-        model, lanes = self.models[key], passed.factor.size
+        model = self.models[key]
         if model is None and key[0] in BUILT_IN:
-            return passed.queued.get(key[1], np.full(lanes, math.nan))
-        recorded = np.full(lanes, self.columns[key][row])
+            return passed.queued.get(key[1], math.nan)
+        recorded = self.columns[key][row]
         unknown = np.isnan(recorded)
-        if model is None or unknown.all():
-            return np.full(lanes, math.nan)
+        if model is None or np.all(unknown):
+            return math.nan
         if self.at[key][0] in OFFERED:
             recorded = recorded * passed.factor
         if model.kind == "quantile":
@@ -305,7 +308,7 @@ class Readings:
         if model.kind == "recorded":
             return recorded
         same = self._as_it_was(key, model, state) | unknown
-        if same.all():
+        if not some(~same):
             return recorded
         return np.where(same, recorded, self._elsewhere(key, model, row, passed, kept[model.pool]))
 
@@ -324,7 +327,7 @@ class Readings:
         if model.kind == "queue" and model.tokens_per_request:
             value = value + passed.queued[model.pool] / model.tokens_per_request
         told = ~np.isnan(ratio)
-        if told.any():
+        if np.any(told):
             value = np.where(kept & told, value * ratio, value)
         for role, tokens in model.waits:
             value = value + passed.queued[role] / tokens
@@ -333,7 +336,9 @@ class Readings:
                 value = value + share * passed.wait[role]
         return np.where(ready > 0, value, math.nan)
 
-    def _quantile(self, key: Key, model: SignalModel, row: Row, recorded: Floats, state: SameState) -> Floats:
+    def _quantile(
+        self, key: Key, model: SignalModel, row: Row, recorded: Floats | float, state: SameState
+    ) -> Floats | float:
         """Return a quantile over its range: as recorded where all its rows were so, else of their load.
 
         Nothing that the history never showed is read: above its highest load per instance, while nothing
@@ -343,7 +348,8 @@ class Readings:
         rows = min(rows_of(asked.range_s, self.window_s), int(np.min(row)) + 1)
         unknown = np.isnan(recorded)
         self.off[key] = np.where(self._as_it_was(key, model, state) | unknown, self.off[key], row)
-        if (self.off[key] <= row - rows).all():
+        gone = self.off[key] <= row - rows
+        if not some(~gone):
             return recorded
         ready = self.past["ready", model.pool].last()[-rows:]
         served = self.past["served", model.pool].last()[-rows:]
@@ -352,11 +358,11 @@ class Readings:
         known = ~np.isnan(loads)
         count = known.sum(axis=0)
         load = np.where(known, loads, 0.0).sum(axis=0) / np.maximum(count, 1)
-        waited_s = self._waited(key, asked, rows, recorded.size)
+        waited_s = self._waited(key, asked, rows, load.size)
         value = np.interp(load, model.loads, model.values) + waited_s
         value = np.where((load > model.known_to * (1.0 + SAME)) & ~(waited_s > 0), UNKNOWN, value)
         value = np.where(count > 0, value, math.nan)
-        return np.where((self.off[key] <= row - rows) | unknown, recorded, value)
+        return np.where(gone | unknown, recorded, value)
 
     def _waited(self, key: Key, asked: Quantile, rows: int, lanes: int) -> Floats:
         """Return what the waits of the last rows add to a quantile over them [s]: requests wait alike."""
@@ -364,6 +370,8 @@ class Readings:
         for role, share in self.waits[key].items():
             if ("wait", role) in self.past:
                 total += share * np.nan_to_num(self.past["wait", role].last()[-rows:])
+        if not some(total != 0.0):
+            return np.zeros(lanes)
         found: Floats = np.quantile(total, asked.share, axis=0, method="inverted_cdf")
         return found
 

@@ -386,8 +386,10 @@ class Run:
             return  # nothing was scraped yet, which is not the same as a metric that is missing
         asked = {role: pool.desired.copy() for role, pool in self.pools.items()}
         restored = {role: np.zeros(self.lanes) for role in self.pools}
+        t_s = np.full(self.lanes, self.demand.t_s[rows])
+        reporting = {role: history.last() for role, history in self.readings.reporting.items()}
         for lot in self.lots:
-            orders = lot.batch.step(self._fleet(rows, lot))
+            orders = lot.batch.step(self._fleet(lot, t_s, reporting))
             self._note(at, lot.where, orders)
             for role, counts in orders.counts.items():
                 asked[role][lot.where] = counts
@@ -398,18 +400,15 @@ class Run:
         for role, pool in self.pools.items():
             pool.ask(asked[role], restored[role])
 
-    def _fleet(self, rows: Row, lot: Lot) -> Fleet:
+    def _fleet(self, lot: Lot, t_s: Floats, reporting: Mapping[str, Floats]) -> Fleet:
         """Return what the controllers of a lot see."""
         return Fleet(
-            np.full(self.lanes, self.demand.t_s[rows])[lot.where],
+            t_s[lot.where],
             self.demand.window_s,
             {role: pool.desired[lot.where] for role, pool in self.pools.items()},
             {role: pool.ready[lot.where] for role, pool in self.pools.items()},
             lot.slots.seen(),
-            {
-                role: history.last()[-lot.slots.depth :, lot.where]
-                for role, history in self.readings.reporting.items()
-            },
+            {role: rows[-lot.slots.depth :, lot.where] for role, rows in reporting.items()},
         )
 
     def _note(self, at: int, where: slice, orders: Orders) -> None:
