@@ -8,7 +8,9 @@ from hs_analysis.controllers.registry import (
     Autoscaler,
     Controller,
     Sizing,
+    Slotted,
     batch_of,
+    sharing_slots,
     structure,
     with_slots,
 )
@@ -24,9 +26,11 @@ __all__ = [
     "RatioConstraint",
     "Scraped",
     "Sizing",
+    "Slotted",
     "Why",
     "batch_of",
     "in_words",
+    "sharing_slots",
     "structure",
     "with_slots",
 ]

@@ -14,6 +14,7 @@ policies are followed sync by sync.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
@@ -55,6 +56,9 @@ INSTANT_S = 1e-9
 
 TOLERANCE_KNOWN = (1, 33)
 """First version of Kubernetes that knows the field ``tolerance``; before it has the cluster's 10 % alone."""
+
+ADDS_NOTHING = math.nan
+"""Weight of an operand that is not there, in a lane beside others that have one."""
 
 Tolerances = tuple[float, float]
 """How far below and above 1 a ratio may be without a change."""
@@ -178,9 +182,14 @@ def structure(parameters: Hpa) -> Hashable:
         for m in parameters.metrics
     )
     directions = tuple(
-        (r.select, tuple(p.kind for p in r.policies)) for r in (parameters.up, parameters.down)
+        (r.select, tuple(p.kind for p in by_kind(r))) for r in (parameters.up, parameters.down)
     )
     return metrics, parameters.sync_s, directions
+
+
+def by_kind(rules: Rules) -> list[RatePolicy]:
+    """Return the rate policies of a direction in an order that their own does not tell: it has no effect."""
+    return sorted(rules.policies, key=lambda policy: policy.kind)
 
 
 def numbers(values: Sequence[float]) -> Floats:
@@ -351,6 +360,8 @@ class MetricLanes(PerLane):
             if self.like.each and empty is not None:
                 value, more = (np.where(np.isnan(one), empty, one) for one in (value, more))
             if self.like.how == "sum":
+                absent = np.isnan(weight)
+                more = np.where(absent, 0.0, more) if some(absent) else more
                 value = value + more
             else:
                 value = (np.maximum if self.like.how == "max" else np.minimum)(value, more)
@@ -426,7 +437,7 @@ class DirectionLanes(PerLane):
             PolicyLanes(
                 column[0].kind, numbers([p.value for p in column]), numbers([p.period_s for p in column])
             )
-            for column in zip(*(one.policies for one in rules), strict=True)
+            for column in zip(*map(by_kind, rules), strict=True)
         )
         windows = numbers([one.stabilization_s for one in rules])
         return DirectionLanes(sign, rules[0].select, windows, policies)

@@ -87,9 +87,8 @@ class Keda:
 
 def structure(parameters: Keda) -> Hashable:
     """Return what ScaledObjects of one batch have in common; they may differ in every other number."""
-    behavior = None if parameters.fallback is None else parameters.fallback.behavior
     zone = parameters.zone if parameters.plan else ""
-    return hpa.structure(parameters.hpa), behavior, parameters.idle_replica_count is not None, zone
+    return hpa.structure(parameters.hpa), parameters.idle_replica_count is not None, zone
 
 
 class KedaBatch(PerLane):
@@ -115,7 +114,6 @@ class KedaBatch(PerLane):
             for one in parameters
         ]
         self.hpa = HpaBatch(bounded, role)
-        self.behavior = None if parameters[0].fallback is None else parameters[0].fallback.behavior
         self.idles = parameters[0].idle_replica_count is not None
         self.least = numbers([one.min_replica_count for one in parameters])
         self.rest = numbers([one.idle_replica_count or 0 for one in parameters])
@@ -123,7 +121,10 @@ class KedaBatch(PerLane):
         self.cooldown_s = numbers([one.cooldown_period_s for one in parameters])
         self.activation = numbers([one.activation_threshold for one in parameters])
         self.empty = numbers([0.0 if one.ignore_null_values else np.nan for one in parameters])
+        self.falls = np.array([one.fallback is not None for one in parameters])
         fallbacks = [one.fallback or Fallback(0, 0) for one in parameters]
+        behaviors = np.array([one.behavior for one in fallbacks])
+        self.behaviors = {str(one): behaviors == one for one in np.unique(behaviors)}
         self.threshold = numbers([one.failure_threshold for one in fallbacks])
         self.replicas = numbers([one.replicas for one in fallbacks])
         self.failures = np.zeros((len(self.hpa.metrics), len(parameters)))
@@ -165,7 +166,7 @@ class KedaBatch(PerLane):
         self.active_s = np.where(
             np.isnan(self.active_s) | (active & (wakes | ~error)), fleet.t_s, self.active_s
         )
-        quiet = ~active & ~(error & ((self.behavior is None) | (self.replicas != 0)))
+        quiet = ~active & ~(error & (~self.falls | (self.replicas != 0)))
         rests = self._rests(quiet, desired, fleet.t_s)
         raised = quiet & (not self.idles) & (desired < self.least)
         wanted = self.hpa.recommend(self._with_fallback(values, fallen, fleet), fleet)
@@ -186,9 +187,7 @@ class KedaBatch(PerLane):
         asked = np.maximum(1.0, np.round(window_s / self.polling_s))
         asked = asked + np.where(desired > 0, max(1, round(window_s / self.hpa.sync_s)), 0)
         self.failures = np.where(failed, self.failures + asked, 0.0)
-        if self.behavior is None:
-            return np.zeros_like(failed)
-        found: Mask = failed & (self.failures > self.threshold)
+        found: Mask = failed & self.falls & (self.failures > self.threshold)
         for row, metric in enumerate(self.hpa.metrics):
             found[row] &= ~metric.kinds.get("Pods", np.zeros(desired.size, bool))
         return found
@@ -204,12 +203,15 @@ class KedaBatch(PerLane):
         if not some(fallen):
             return list(values)
         desired = fleet.desired[self.role]
-        wanted = {
+        ways = {
             "static": self.replicas,
             "currentReplicas": desired,
             "currentReplicasIfHigher": np.maximum(desired, self.replicas),
             "currentReplicasIfLower": np.minimum(desired, self.replicas),
-        }[self.behavior or "static"]
+        }
+        wanted = desired
+        for behavior, own in self.behaviors.items():
+            wanted = np.where(own, ways[behavior], wanted)
         ready = np.minimum(desired, np.floor(fleet.ready[self.role] + 1e-9))
         found = []
         for value, metric, down in zip(values, self.hpa.metrics, fallen, strict=True):

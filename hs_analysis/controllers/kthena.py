@@ -31,6 +31,7 @@ from hs_analysis.controllers.hpa import (
     RatePolicy,
     Rules,
     Targets,
+    by_kind,
     in_tolerance,
     numbers,
 )
@@ -129,7 +130,7 @@ class _Limits(PerLane):
     @staticmethod
     def of(rules: Sequence[Rules], sign: int) -> _Limits:
         """Return rules that have kinds of policies in common, one a lane."""
-        columns = list(zip(*(one.policies for one in rules), strict=True))
+        columns = list(zip(*map(by_kind, rules), strict=True))
         return _Limits(
             sign,
             rules[0].select,

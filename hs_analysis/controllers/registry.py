@@ -513,24 +513,101 @@ def with_slots(control: Autoscaler | HeteroScale) -> tuple[Autoscaler | HeteroSc
     """
     slots: dict[Key, Key] = {}
 
+    def slot_of(signal: str, owner: str) -> str:
+        reading = key_of(signal, owner)
+        own = {slot: held for slot, held in slots.items() if slot[1] == owner}
+        slot = next((slot for slot, held in own.items() if held == reading), (f"slot{len(own)}", owner))
+        slots[slot] = reading
+        return slot[0]
+
     def renamed(value: Any, role: str) -> Any:
         if isinstance(value, tuple):
             return tuple(renamed(one, role) for one in value)
         if not is_dataclass(value) or isinstance(value, type):
             return value
-        changes = {one.name: renamed(getattr(value, one.name), role) for one in fields(value)}
-        signal, owner = getattr(value, "signal", ""), getattr(value, "role", role)
-        if signal:
-            reading = key_of(signal, owner)
-            number = next((slot for slot, held in slots.items() if (slot[1], held) == (owner, reading)), None)
-            slot = number or (f"slot{len(slots)}", owner)
-            slots[slot], changes["signal"] = reading, slot[0]
-        return replace(value, **changes)
+        changes: dict[str, Any] = {}
+        if signal := getattr(value, "signal", ""):
+            changes["signal"] = slot_of(signal, getattr(value, "role", role))
+        below = (one.name for one in fields(value) if one.name not in changes)
+        return replace(value, **changes | {name: renamed(getattr(value, name), role) for name in below})
 
     pools = {role: renamed(one, role) for role, one in sorted(control.pools.items())}
     if isinstance(control, HeteroScale):
         return replace(control, pools=pools, upkeep=renamed(control.upkeep, "")), slots
     return replace(control, pools=pools), slots
+
+
+Slotted = tuple[Autoscaler | HeteroScale, dict[Key, Key]]
+"""A control that reads numbered slots, and which reading each slot holds."""
+
+
+def sharing_slots(controls: Sequence[Autoscaler | HeteroScale]) -> list[Slotted]:
+    """Return controls `with_slots`, of as few structures as their rules allow.
+
+    Where some autoscalers add readings to the one that all of them follow, the others get operands that add
+    nothing. Their slots hold what they read anyway.
+    """
+    found = [with_slots(one) for one in controls]
+    groups: dict[Hashable, list[int]] = {}
+    for number, (control, _) in enumerate(found):
+        if isinstance(control, Autoscaler):
+            bare = {role: _with_metrics(pool, _without_added) for role, pool in control.pools.items()}
+            groups.setdefault(structure(replace(control, pools=bare)), []).append(number)
+    for numbers in groups.values():
+        added: dict[Key, set[Added]] = {}
+        for number in numbers:
+            for role, pool in found[number][0].pools.items():
+                for one in _metrics(pool):
+                    added.setdefault((one.signal, role), set()).add(_added(one))
+        if all(len(ways - {()}) <= 1 for ways in added.values()):
+            longest = {key: max(ways, key=len) for key, ways in added.items()}
+            for number in numbers:
+                found[number] = _padded(*found[number], longest)
+    return found
+
+
+Added = tuple[tuple[str, float], ...]
+"""Slot and range [s] of what a sum adds to its first reading."""
+
+
+def _added(metric: hpa.Metric) -> Added:
+    return tuple((other.signal, other.averaging_s) for other in metric.others)
+
+
+def _without_added(metric: hpa.Metric) -> hpa.Metric:
+    return replace(metric, others=()) if metric.how == "sum" else metric
+
+
+def _metrics(pool: Any) -> tuple[hpa.Metric, ...]:
+    """Return the metrics of a pool's object; empty for one that holds none."""
+    found: tuple[hpa.Metric, ...] = getattr(getattr(pool, "hpa", pool), "metrics", ())
+    return found
+
+
+def _with_metrics(pool: Any, change: Callable[[hpa.Metric], hpa.Metric]) -> Any:
+    """Return a pool's object with its metrics changed."""
+    if isinstance(pool, keda.Keda):
+        return replace(pool, hpa=_with_metrics(pool.hpa, change))
+    return replace(pool, metrics=tuple(map(change, pool.metrics))) if _metrics(pool) else pool
+
+
+def _padded(
+    control: Autoscaler | HeteroScale, slots: Mapping[Key, Key], added: Mapping[Key, Added]
+) -> Slotted:
+    """Return a control whose metrics all add what the others of its kind add, or nothing in place of it."""
+    held, pools = dict(slots), {}
+    for role, pool in control.pools.items():
+
+        def padded(metric: hpa.Metric, role: str = role) -> hpa.Metric:
+            ways = added[metric.signal, role]
+            if _added(metric) == ways:
+                return metric
+            for slot, _ in ways:
+                held.setdefault((slot, role), held[metric.signal, role])
+            return replace(metric, others=tuple(hpa.Operand(*one, hpa.ADDS_NOTHING) for one in ways))
+
+        pools[role] = _with_metrics(pool, padded)
+    return replace(control, pools=pools), held
 
 
 def structure(control: Autoscaler | HeteroScale) -> Hashable:

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure, with_slots
+from hs_analysis.controllers import Autoscaler, HeteroScale, Slotted, batch_of, sharing_slots, structure
 from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words
 from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes, violation_probability
@@ -223,7 +223,7 @@ class Run:
     def __init__(self, controls: Sequence[Control], demand: DemandTrace, model: FleetModel) -> None:
         self.demand, self.model, self.strike = demand, model, Strike()
         self.controls = tuple(_seen(control, model) for control in controls)
-        groups = _by_structure(self.controls)
+        slotted, groups = _by_structure(self.controls)
         self.order = np.array([lane for group in groups for lane in group], np.int64)
         lanes, roles = len(controls), tuple(model.pools)
         self.steps = max(1, math.ceil(demand.window_s / STEP_S - 1e-9))
@@ -238,7 +238,7 @@ class Run:
         self.waiting = np.zeros(lanes)
         self.state = SameState(demand, lanes)
         self.draining = {role: np.zeros(lanes) for role in roles}
-        self.lots, self.fixed, self.readings = self._placed(groups)
+        self.lots, self.fixed, self.readings = self._placed(slotted, groups)
         self.log = Log.blank(roles, demand.rows, lanes)
 
     @property
@@ -336,7 +336,9 @@ class Run:
             for control, lane in zip(self.controls, back, strict=True)
         )
 
-    def _placed(self, groups: Sequence[Sequence[int]]) -> tuple[list[Lot], list[Fixed], Readings]:
+    def _placed(
+        self, slotted: Mapping[int, Slotted], groups: Sequence[Sequence[int]]
+    ) -> tuple[list[Lot], list[Fixed], Readings]:
         """Give each group of controls its lanes, side by side."""
         fixed, begin = [], 0
         batches: list[tuple[slice, Batch, dict[Key, list[Key]]]] = []
@@ -348,9 +350,9 @@ class Run:
             if schedules:
                 fixed.append(Fixed(where, schedules))
                 continue
-            slotted = [with_slots(one) for one in members if not isinstance(one, Schedule)]
-            held = {slot: [slots[slot] for _, slots in slotted] for slot in slotted[0][1]}
-            batches.append((where, batch_of([one for one, _ in slotted]), held))
+            alike = [slotted[number] for number in group]
+            held = {slot: [slots[slot] for _, slots in alike] for slot in alike[0][1]}
+            batches.append((where, batch_of([one for one, _ in alike]), held))
         keys = tuple(dict.fromkeys(k for *_, held in batches for slot in held.values() for k in slot))
         depths = [rows_of(batch.reach_s, self.demand.window_s) for _, batch, _ in batches]
         readings = Readings(keys, max(depths, default=1), self.demand, self.model, len(self.controls))
@@ -487,16 +489,18 @@ class Run:
             )
 
 
-def _by_structure(controls: Sequence[Control]) -> list[list[int]]:
-    """Return the numbers of controls that share a structure, in groups; schedules come last."""
-    deciding: dict[object, list[int]] = {}
+def _by_structure(controls: Sequence[Control]) -> tuple[dict[int, Slotted], list[list[int]]]:
+    """Return controls that decide, on slots, and the numbers of those that share a batch; schedules last."""
+    deciding = {number: one for number, one in enumerate(controls) if not isinstance(one, Schedule)}
+    slotted = dict(zip(deciding, sharing_slots(tuple(deciding.values())), strict=True))
+    groups: dict[object, list[int]] = {}
+    for number, (control, _) in slotted.items():
+        groups.setdefault(structure(control), []).append(number)
     fixed: dict[object, list[int]] = {}
-    for number, control in enumerate(controls):
-        if isinstance(control, Schedule):
-            fixed.setdefault(control.running, []).append(number)
-        else:
-            deciding.setdefault(structure(with_slots(control)[0]), []).append(number)
-    return [*deciding.values(), *fixed.values()]
+    for number, one in enumerate(controls):
+        if isinstance(one, Schedule):
+            fixed.setdefault(one.running, []).append(number)
+    return slotted, [*groups.values(), *fixed.values()]
 
 
 def _seen(control: Control, model: FleetModel) -> Control:

@@ -230,14 +230,17 @@ def test_kthena_of_two_roles_is_that_of_each_without_a_ratio(window_s: float) ->
 def every_count(seed: int, lanes: int) -> list[np.ndarray]:
     """Return counts and reasons of random objects over a moving load, row by row of four decisions."""
     rng = np.random.default_rng(seed)
-    rules = [(Rules(float(rng.choice([0, 40, 90, 150])), (RatePolicy("Pods", int(rng.integers(1, 5)), period),))
-              for period in rng.choice([15.0, 60.0, 90.0], 2)) for _ in range(lanes)]  # fmt: skip
+
+    def direction() -> Rules:
+        limit = RatePolicy("Pods", int(rng.integers(1, 5)), float(rng.choice([15.0, 60.0, 90.0])))
+        return Rules(float(rng.choice([0, 40, 90, 150])), (limit,))
+
     objects = []
-    for up, down in rules:
+    for _ in range(lanes):
         panic = (2.0, 100, 30.0, float(rng.choice([0.0, 60.0])))
         low = float(rng.uniform(0.5, 1.5))
         band = RatioConstraint(low, low * float(rng.uniform(1.0, 1.4)), (1, 30), (1, 30))
-        role = Kthena((LOAD,), int(rng.integers(1, 4)), 30, 0.1, up, down, *panic)
+        role = Kthena((LOAD,), int(rng.integers(1, 4)), 30, 0.1, direction(), direction(), *panic)
         objects.append(Autoscaler("kthena", {"prefill": role, "decode": role}, band))
     batch = autoscalers(objects)
     counts: dict[str, Any] = {"prefill": np.full(lanes, 6.0), "decode": np.full(lanes, 6.0)}

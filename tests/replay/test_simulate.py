@@ -19,13 +19,17 @@ from replay.services import (
 )
 from replay.services import replayed as by_rule
 
+from hs_analysis.controllers import Autoscaler
+from hs_analysis.controllers.hpa import Hpa, Metric, Operand
+from hs_analysis.controllers.keda import Fallback, Keda
+from hs_analysis.controllers.kthena import Kthena
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
 from hs_analysis.policy.waiting import with_waiting
 from hs_analysis.replay.demand import answering_load, demands, fill, trailing_mean
 from hs_analysis.replay.fleet import PoolLanes, fit_fleet
 from hs_analysis.replay.readings import Passed, Readings, SameState
-from hs_analysis.replay.simulate import Schedule, simulate, timeline
+from hs_analysis.replay.simulate import Run, Schedule, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.select import Knobs, with_knobs
 
@@ -444,3 +448,42 @@ def test_a_pool_that_is_not_there_is_left_out(controller: str) -> None:
     result = simulate(control_of(policy), demands(frame)[0], fit_fleet(frame, derived(), SETTINGS))
     assert list(result.desired) == ["decode"]
     assert np.unique(result.desired["decode"]).size > 1
+
+
+def test_objects_that_add_a_reading_share_a_batch_and_decide_as_they_do_alone() -> None:
+    """With and without a second reading, in gaps of it too, and with any fallback: one batch a kind."""
+    gap = np.where(np.arange(300) % 40 < 5, np.nan, day(300, 9_000.0))
+    frame = service(
+        {"prefill": day(300, 9_000.0), "decode": day(300, 2_000.0)}, {"prefill": 6, "decode": 4},
+        cached_tps__prefill=gap, cached_tps__decode=gap / 4,
+    )  # fmt: skip
+    model, demand = fit_fleet(frame, derived(), SETTINGS), demands(frame)[0]
+    signals = {"prefill": "prefill_tps_effective", "decode": "decode_tps"}
+
+    def scaler(role: str, *others: Operand) -> Hpa:
+        target = 2_000.0 if role == "prefill" else 800.0
+        return Hpa((Metric(signals[role], target, others=others),), 1, 40)
+
+    added = Operand("cached_tps", 120.0, 0.5)
+    scalers = [{role: scaler(role, *one) for role in signals} for one in ((added,), (), (added,))]
+    falls = (Fallback(3, 5), Fallback(2, 9, "currentReplicasIfHigher"), None)
+    kedas = [
+        {role: Keda(one, 1, 40, fallback=fall, ignore_null_values=False) for role, one in pair.items()}
+        for pair, fall in zip(scalers, falls, strict=True)
+    ]
+    kthenas = [{role: Kthena(one.metrics, 1, 40) for role, one in pair.items()} for pair in scalers]
+    kthenas[1] = {
+        r: replace(one, up=replace(one.up, policies=one.up.policies[::-1])) for r, one in kthenas[1].items()
+    }
+    controls = [Autoscaler("any", pair) for pair in (*scalers, *kedas, *kthenas)]
+    run = Run(controls, demand, model)
+    assert [lot.where.stop - lot.where.start for lot in run.lots] == [3, 3, 3]
+    run.advance(demand.rows)
+    for control, beside in zip(controls, run.results(), strict=True):
+        alone = simulate(control, demand, model)
+        for role in signals:
+            assert np.array_equal(alone.desired[role], beside.desired[role])
+            assert np.array_equal(alone.code[role], beside.code[role])
+    counts = [one.desired["prefill"] for one in run.results()]
+    assert not np.array_equal(counts[0], counts[1])
+    assert len({tuple(one) for one in counts[3:6]}) == 3
