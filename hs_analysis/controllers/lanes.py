@@ -107,9 +107,9 @@ def changes(code: Integers, start: Floats, count: Floats) -> Integers:
     return found
 
 
-def some(mask: Mask) -> bool:
-    """Say whether a mask holds anywhere: ``any`` for small arrays, which a reduction is slow on."""
-    return bool(np.count_nonzero(mask))
+def some(values: Mask | Floats) -> bool:
+    """Say whether any value is true, or not zero: ``any`` for small arrays, which a reduction is slow on."""
+    return bool(np.count_nonzero(values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from hs_analysis.promql.forms import NAME, Matcher, Selector
@@ -161,6 +160,8 @@ def _passing(matcher: Matcher, values: set[str]) -> set[str]:
     if matcher.sign == "!=":
         return values - {matcher.value}
     ordered = sorted(values)
-    found = pc.match_substring_regex(pa.array(ordered, pa.string()), f"^(?s:{matcher.value})$")
+    # Not pa.array: for a list of Python's that one imports pandas where it is installed.
+    texts = pl.Series(ordered, dtype=pl.String).to_arrow()
+    found = pc.match_substring_regex(texts, f"^(?s:{matcher.value})$")
     matched = {value for value, hit in zip(ordered, found.to_pylist(), strict=True) if hit}
     return matched if matcher.sign == "=~" else values - matched

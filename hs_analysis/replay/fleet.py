@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from scipy.special import digamma
 
-from hs_analysis.controllers.lanes import Integers
+from hs_analysis.controllers.lanes import Integers, some
 from hs_analysis.policy.build import work_target
 from hs_analysis.replay.constants import (
     CARRIED,
@@ -304,7 +304,7 @@ def violation_probability(
 
 def _take_latest(rows: Floats, counts: Floats) -> Floats:
     """Take counts out of rows, shape (rows, lanes), the latest first; return what was not in them."""
-    if not rows.any():
+    if not some(rows):
         return counts
     later = np.cumsum(rows, axis=0) - rows
     went = np.clip(counts - later, 0.0, rows)
@@ -366,18 +366,18 @@ class PoolLanes:
 
     def begin_row(self) -> None:
         """Let the time of a row pass for what starts; what was due before is ready."""
-        if self.starting.any():
+        if some(self.starting):
             self.ready += self.starting[-1]
             self.starting[1:] = self.starting[:-1].copy()
             self.starting[0] = 0.0
-        if self.leaving.any():
+        if some(self.leaving):
             self.leaving[1:] = self.leaving[:-1].copy()
             self.leaving[0] = 0.0
 
     def ask(self, counts: Floats, restored: Floats | None = None) -> None:
         """Change the counts asked for; ``restored`` of an increase are ready at once."""
         change = counts - self.desired
-        if not change.any():
+        if not some(change):
             return
         more = np.maximum(change, 0.0)
         if restored is not None:
@@ -414,7 +414,7 @@ class PoolLanes:
 
     def launch(self) -> None:
         """Start what waits and finds stock."""
-        if not self.pending.any():
+        if not some(self.pending):
             return
         running = self.ready + self.starting.sum(axis=0) + self.stuck
         started = np.minimum(self.pending, np.maximum(0.0, self.stock - running))
@@ -459,9 +459,9 @@ class PoolLanes:
 
     def is_calm(self, arriving: Floats, seconds: float) -> bool:
         """Say whether in no lane anything waits, becomes ready in this row, or would have to wait."""
-        if self.backlog.any() or self.starting[-1].any():
+        if some(self.backlog) or some(self.starting[-1]):
             return False
-        return bool((arriving <= self.room(seconds)).all())
+        return not some(arriving > self.room(seconds))
 
     def age_s(self) -> Floats:
         """Return how long the queue takes to serve [s], shape (lanes,); infinite when nothing is ready."""

@@ -229,6 +229,8 @@ class Readings:
             for key, signal in self.models.items()
             if signal is not None
         }
+        for key, factor in self.factors.items():
+            self.kept[key] = np.where(np.isnan(self.kept[key]), factor, self.kept[key])
         self.waits = {
             key: waits_of(model.waits, _latency(at[0]), at[1], demand.offered) for key, at in self.at.items()
         }
@@ -298,8 +300,8 @@ class Readings:
         if model is None and key[0] in BUILT_IN:
             return passed.queued.get(key[1], math.nan)
         recorded = self.columns[key][row]
-        unknown = np.isnan(recorded)
-        if model is None or np.all(unknown):
+        unknown = recorded != recorded  # NaN, of a number as of an array
+        if model is None or (isinstance(row, int) and unknown):
             return math.nan
         if self.at[key][0] in OFFERED:
             recorded = recorded * passed.factor
@@ -307,19 +309,20 @@ class Readings:
             return self._quantile(key, model, row, recorded, state)
         if model.kind == "recorded":
             return recorded
-        same = self._as_it_was(key, model, state) | unknown
+        same = self._as_it_was(key, model, state)
+        if not isinstance(row, int):
+            same = same | unknown
         if not some(~same):
             return recorded
         return np.where(same, recorded, self._elsewhere(key, model, row, passed, kept[model.pool]))
 
     def _elsewhere(self, key: Key, model: SignalModel, row: Row, passed: Passed, kept: Mask) -> Floats:
         """Return what a signal reads where its pool is not as it was recorded."""
-        ready, ratio = passed.ready[model.pool], self.kept[key][row]
         rate = passed.served[model.pool] / self.window_s
         if model.kind == "served":
-            factor = self.factors[key][row]
-            found: Floats = rate * np.where(kept & ~np.isnan(ratio), ratio, factor)
+            found: Floats = rate * np.where(kept, self.kept[key][row], self.factors[key][row])
             return found
+        ready, ratio = passed.ready[model.pool], self.kept[key][row]
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.interp(rate / ready, model.loads, model.values)
         if model.per_instance:

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.controllers import Autoscaler, HeteroScale, Slotted, batch_of, sharing_slots, structure
-from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words
+from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words, some
 from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes, violation_probability
 from hs_analysis.replay.queue_attribution import wait_share
@@ -426,7 +426,7 @@ class Run:
             wanted = np.where(np.isnan(wanted), pool.desired[where], wanted)
             if schedules[0].running or np.all(rows == 0):
                 change = wanted != pool.desired[where]
-                if change.any():
+                if some(change):
                     lanes = np.arange(where.start, where.stop)[change]
                     pool.hold(wanted[change], lanes)
             else:
@@ -437,7 +437,7 @@ class Run:
     def _serve(self, rows: Row, at: int, factor: Floats) -> None:
         """Let a row pass; decode work whose prompts still wait for prefill is kept back [tokens]."""
         work = {role: self.demand.offered[role][rows] * self.step_s * factor for role in self.pools}
-        calm = not self.waiting.any() and all(
+        calm = not some(self.waiting) and all(
             pool.is_calm(work[role], self.step_s) for role, pool in self.pools.items()
         )
         log = self.log
@@ -466,7 +466,7 @@ class Run:
                 log.arrived[role][at] += arriving
                 log.served[role][at] += served
                 log.ready[role][at] += pool.ready / self.steps
-                if pool.backlog.any():
+                if some(pool.backlog):
                     age_s = pool.age_s()
                     log.wait[role][at] += age_s / self.steps
                     np.maximum(log.age[role][at], age_s, out=log.age[role][at])
