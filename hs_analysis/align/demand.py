@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from hs_analysis.align.offered_work import offered_work
 from hs_analysis.align.requests_in_flight import Flows, backlog_ages, saturated
 from hs_analysis.schema.aligned import PROMPT_TOKENS, REQUESTS, WEIGHED_REQUESTS, column, served_signal
-from hs_analysis.schema.runners import QueryRunner
 from hs_analysis.statistics.episodes import dilate
 
 GAUGE_ROWS = 5
@@ -179,9 +179,6 @@ PREFILL_BACKLOG_S = 1.0
 """Prefill backlog age above which decode's arrivals are first tokens, not started requests."""
 
 
-OFFERED_WORK = "align/offered_work"
-"""The query that turns requests and tokens into work."""
-
 CENTRED, TRAILING = 1.0, 0.0
 """How much of a mean of tokens per request lies ahead of its row: as much as behind, or nothing."""
 
@@ -234,7 +231,6 @@ def add_demand(
     table: pl.DataFrame,
     window_s: float,
     kind: str,
-    query: QueryRunner,
     *,
     ttft_bounds_wait: bool = False,
     cached_at_end: bool = False,
@@ -249,8 +245,6 @@ def add_demand(
         Width of a row [s].
     kind
         ``production`` or ``pressure_test``: they differ in what counts as saturated.
-    query
-        Runs a shipped query.
     ttft_bounds_wait
         Whether requests in flight are a difference of counters, which drifts, and TTFT holds the whole wait.
     cached_at_end
@@ -286,7 +280,7 @@ def add_demand(
     else:
         later = prefill_at_arrival(windows, window_s)
     work = {
-        ahead: _work(inputs, window_s, kind, ahead, query)
+        ahead: _work(inputs, window_s, kind, ahead)
         for ahead, inputs in ((CENTRED, later), (TRAILING, windows))
     }
     counts = {ahead: _of_decode(found, whole, counted) for ahead, found in work.items()}
@@ -306,18 +300,16 @@ def add_demand(
     return result, "offered" if offered else "served"
 
 
-def _work(
-    windows: pl.DataFrame, window_s: float, kind: str, ahead: float, query: QueryRunner
-) -> pl.DataFrame:
+def _work(windows: pl.DataFrame, window_s: float, kind: str, ahead: float) -> pl.DataFrame:
     """Return offered work per window, in their order."""
     tested = kind == "pressure_test"
-    params = {
-        "enough_requests": ENOUGH_TESTED_REQUESTS if tested else ENOUGH_REQUESTS,
-        "narrowest_s": NARROWEST_TESTED_S if tested else NARROWEST_S,
-        "window_s": window_s, "ahead": ahead,
-    }  # fmt: skip
-    work = query(OFFERED_WORK, params, {"windows": windows.drop("in_flight", "waiting_prefill")})
-    return windows.select("capture", "t").join(work, ["capture", "t"], how="left", maintain_order="left")
+    return offered_work(
+        windows,
+        window_s,
+        enough_requests=ENOUGH_TESTED_REQUESTS if tested else ENOUGH_REQUESTS,
+        narrowest_s=NARROWEST_TESTED_S if tested else NARROWEST_S,
+        ahead=ahead,
+    )
 
 
 def _of_decode(work: pl.DataFrame, table: pl.DataFrame, counted: tuple[str, str]) -> pl.Series:

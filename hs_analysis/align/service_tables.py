@@ -190,8 +190,19 @@ def long_table(frame: ServiceFrame, own: pl.DataFrame) -> pl.DataFrame:
         pl.lit(frame.window_s).alias("window_s"), "value", "instances", "coverage",
     )  # fmt: skip
     derived = [_derived(frame, info.signal, info.role) for info in frame.signals if info.signal in DERIVED]
-    key = ["capture", "role", "signal", "gpu_type", "t"]
-    return pl.concat([measured, *derived]).sort(key, nulls_last=False)
+    return _sorted(pl.concat([measured, *derived]), ["capture", "role", "signal", "gpu_type"])
+
+
+def _sorted(rows: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Return the rows sorted by some names, nulls first, and then by t.
+
+    Rows of the same names follow one another: texts are compared once per stretch of them, not per row.
+    """
+    rows = rows.with_columns(pl.struct(names).rle_id().alias("stretch"))
+    stretches = rows.group_by("stretch").agg(pl.col(names).first()).sort(names, nulls_last=False)
+    places = stretches.select("stretch", pl.struct(names).rle_id().alias("place"))
+    placed = rows.join(places, "stretch", how="left", maintain_order="left")
+    return placed.sort("place", "t").drop("stretch", "place")
 
 
 def _derived(frame: ServiceFrame, signal: str, role: str) -> pl.DataFrame:

@@ -230,11 +230,22 @@ def choose_sources(windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         (service, role, signal, source, other, difference): median absolute log ratio of the two best sources
         where it is above 5 %.
     """
-    together = windows.filter(pl.col("gpu_group").is_null())
-    slots = together.group_by("service").agg(pl.struct("capture", "t").n_unique().alias("slots"))
+    # Rows of a formula follow one another: its names are looked at once, not in every row.
+    windows = windows.with_columns(pl.struct(*_FORMULA, "source").rle_id().alias("formula"))
+    formulas = windows.group_by("formula").agg(
+        pl.col(*_FORMULA, "source").first(), pl.col("value").is_not_null().sum().alias("present")
+    )
+    together = formulas.filter(pl.col("gpu_group").is_null())
+    slots = (
+        _rows_of(windows, together)
+        .select("service", "capture", "t")
+        .unique()
+        .group_by("service")
+        .agg(pl.len().alias("slots"))
+    )
     coverage = (
         together.group_by([*_SIGNAL, "preference", "source"])
-        .agg(pl.col("value").is_not_null().sum().alias("present"))
+        .agg(pl.col("present").sum())
         .join(slots, "service")
         .with_columns((pl.col("present") / pl.col("slots")).alias("share"))
     )
@@ -244,8 +255,18 @@ def choose_sources(windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     best = ranked.group_by(_SIGNAL, maintain_order=True).first().select([*_SIGNAL, "preference"])
     second = ranked.group_by(_SIGNAL, maintain_order=True).agg(pl.col("preference").get(1, null_on_oob=True))
-    chosen = windows.join(_one_histogram(best), [*_SIGNAL, "preference"], how="semi")
-    return chosen, _disagreements(together, best, second.drop_nulls())
+    chosen = _rows_of(windows, formulas.join(_one_histogram(best), [*_SIGNAL, "preference"], how="semi"))
+    comparable = together.filter(pl.col("signal").is_in(COMPARABLE))
+    compared = [
+        _rows_of(windows, comparable.join(one, [*_SIGNAL, "preference"], how="semi"))
+        for one in (best, second.drop_nulls())
+    ]
+    return chosen.drop("formula"), _disagreements(compared[0], compared[1])
+
+
+def _rows_of(windows: pl.DataFrame, formulas: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of some formulas, in their order."""
+    return windows.filter(pl.col("formula").is_in(formulas["formula"].to_list()))
 
 
 def _one_histogram(best: pl.DataFrame) -> pl.DataFrame:
@@ -260,16 +281,18 @@ def _one_histogram(best: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([best.filter(~beside), *others])
 
 
-def _disagreements(windows: pl.DataFrame, best: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+def _disagreements(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+    """Return how far the rows of the second sources are from those of the first, where it is far."""
     key = [*_SIGNAL, "capture", "t"]
-    windows = windows.filter(pl.col("signal").is_in(COMPARABLE))
-    first = windows.join(best, [*_SIGNAL, "preference"], how="semi").select([*key, "source", "value"])
-    other = windows.join(second, [*_SIGNAL, "preference"], how="semi").select(
-        [*key, pl.col("source").alias("other"), pl.col("value").alias("other_value")]
+    positive = pl.col("value") > 0
+    others = second.filter(positive).select(
+        *key, pl.col("source").alias("other"), pl.col("value").alias("other_value")
     )
-    both = first.join(other, key).filter((pl.col("value") > 0) & (pl.col("other_value") > 0))
     return (
-        both.group_by([*_SIGNAL, "source", "other"])
+        first.filter(positive)
+        .select(*key, "source", "value")
+        .join(others, key)
+        .group_by([*_SIGNAL, "source", "other"])
         .agg((pl.col("value") / pl.col("other_value")).log().abs().median().alias("difference"))
         .filter(pl.col("difference") > DISAGREEMENT)
         .sort(_SIGNAL)

@@ -241,7 +241,6 @@ def align(
         quality=quality,
         catalogue=catalogue,
         settings=settings,
-        query=query,
     )
     frames, longs, facts = [], [], []
     for service in sorted(set(terms["service"])):
@@ -322,7 +321,6 @@ def _service_frame(
     quality: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
-    query: QueryRunner,
 ) -> ServiceFrame | None:
     """Return the frame of a service from its chosen rows, None when it has no value at all."""
     left_out = windows.left_out
@@ -335,7 +333,6 @@ def _service_frame(
         table,
         windows.width_s,
         settings.history_kind,
-        query,
         ttft_bounds_wait=_ttft_bounds_wait(own, catalogue),
         cached_at_end=_cached_at_end(own, catalogue),
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from hs_analysis.align.demand import OFFERED_WORK, add_demand
+from hs_analysis.align.demand import add_demand
 from hs_analysis.align.instance_lifetimes import instance_startups
 from hs_analysis.align.instances import Presence
+from hs_analysis.align.offered_work import offered_work
 from hs_analysis.align.series import SeriesPass
 from hs_analysis.align.signals import signal_windows
 from hs_analysis.derive import bench_sweeps, capture_sweeps
@@ -35,7 +36,7 @@ Maker: TypeAlias = Callable[..., Any] | str
 WINDOWS: tuple[Maker, ...] = (stored_batches, SeriesPass.read, signal_windows)
 """From samples to windows of a signal."""
 
-ROWS: tuple[Maker, ...] = (*WINDOWS, Presence.counts, add_demand, OFFERED_WORK)
+ROWS: tuple[Maker, ...] = (*WINDOWS, Presence.counts, add_demand, offered_work)
 """From samples to windows of signals, instances and load: what most numbers rest on."""
 
 MAKERS: dict[str, tuple[Maker, ...]] = {

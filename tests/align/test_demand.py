@@ -10,7 +10,6 @@ import pytest
 from seeds import first
 
 from hs_analysis.align.demand import ENOUGH_REQUESTS, add_demand, prefill_at_arrival
-from hs_analysis.store import Database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NAN = np.nan
@@ -31,8 +30,7 @@ def table(window_s: float = 60.0, capture: str = "", **columns: object) -> pl.Da
 
 def demand(frame: pl.DataFrame, window_s: float = 60.0, kind: str = "production") -> tuple[pl.DataFrame, str]:
     """Run the stage."""
-    with Database(threads=1) as database:
-        return add_demand(frame, window_s, kind, database.query)
+    return add_demand(frame, window_s, kind)
 
 
 def numbers(frame: pl.DataFrame, name: str) -> np.ndarray:

@@ -109,4 +109,4 @@ def test_every_shipped_query_is_asked_for_by_the_program(root: Path) -> None:
 def test_names_come_from_the_objects() -> None:
     """A function that moves takes its name along."""
     assert name_of(made_by) == f"{provenance.__name__}:made_by"
-    assert name_of("align/offered_work") == "queries/align/offered_work.sql"
+    assert name_of("align/totals") == "queries/align/totals.sql"

@@ -235,7 +235,7 @@ def about(stage, what, **more):
     return explain(link, summary(), details(), made_by=MADE_BY)
 
 
-MADE_BY = {"capacity": ("derive.capacity:fit", "queries/align/offered_work.sql")}
+MADE_BY = {"capacity": ("derive.capacity:fit", "queries/align/totals.sql")}
 
 
 CASES = [
@@ -421,7 +421,7 @@ def test_the_text_holds_what_the_data_holds():
         "exactly    1548.9 (1502 to 1597)",
         "2026-11-17 00:00 to 2026-11-24 00:00 UTC",
         "10 rows of capacity_points, 8 used, 1 over the limit, 1 undecided",
-        "made by    derive.capacity:fit, queries/align/offered_work.sql",
+        "made by    derive.capacity:fit, queries/align/totals.sql",
         "48,210,331 bytes  sha256 9f9f",
         "doi:10.1214/aos/1176347265",
         path("derive", "capacity@decode"),
