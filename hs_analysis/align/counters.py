@@ -108,6 +108,32 @@ def merged_times(known: np.ndarray, more: np.ndarray) -> np.ndarray:
     return np.union1d(known, new) if new.size else known
 
 
+class MomentSet:
+    """Moments that series brought, each once; series that share their times are told at a glance."""
+
+    def __init__(self) -> None:
+        self._known = np.empty(0)
+        self._times = np.empty(0)
+        self._marked = np.empty(0, bool)
+
+    def add(self, t_s: np.ndarray, marked: np.ndarray | None = None) -> None:
+        """Take some moments, or those of a mask; they are sorted and free of repeats."""
+        if not np.array_equal(t_s, self._times):
+            self._settle()
+            self._times, self._marked = t_s, np.zeros(t_s.size, bool)
+        self._marked |= np.True_ if marked is None else marked
+
+    def moments(self) -> np.ndarray:
+        """Return the moments, sorted."""
+        self._settle()
+        return self._known
+
+    def _settle(self) -> None:
+        if self._marked.any():
+            self._known = merged_times(self._known, self._times[self._marked])
+            self._marked = np.zeros(self._times.size, bool)
+
+
 def newer_names(terms: pl.DataFrame) -> dict[int, set[int]]:
     """Return, per series of an older metric name, the series of newer names of the same emitter and part.
 

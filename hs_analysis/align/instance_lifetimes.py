@@ -9,7 +9,7 @@ says nothing of any instance.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from hs_analysis.align.counters import merged_times
+from hs_analysis.align.counters import MomentSet, merged_times
 from hs_analysis.align.instances import NOT_REPORTERS, gpu_exporters, of_pools
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.frames import BIRTHS, LIVES, check, empty
@@ -55,6 +55,9 @@ WATCHED_SHARE = 0.5
 
 DOWN_SAMPLES = 2
 """Samples of ``up`` at 0 that end an instance; a single one may be a failed scrape."""
+
+LIKE_TIMES = 4
+"""Series of a capture whose moments are kept for comparison [count]: those of one target lie together."""
 
 _KEY = ("service", "capture", "role", "instance")
 
@@ -141,15 +144,30 @@ class _Sightings:
     """What the series of an instance showed; moments in seconds since 1970, UTC."""
 
     interval_s: float = np.inf
-    moments: np.ndarray = field(default_factory=lambda: np.empty(0))
-    worked: np.ndarray = field(default_factory=lambda: np.empty(0))
-    counted: np.ndarray = field(default_factory=lambda: np.empty(0))
+    seen: MomentSet = field(default_factory=MomentSet)
+    work: MomentSet = field(default_factory=MomentSet)
+    counts: MomentSet = field(default_factory=MomentSet)
     up: np.ndarray = field(default_factory=lambda: np.empty(0))
     down: np.ndarray = field(default_factory=lambda: np.empty(0))
     created: np.ndarray = field(default_factory=lambda: np.empty(0))
     processes: np.ndarray = field(default_factory=lambda: np.empty(0))
     falls: list[RangeS] = field(default_factory=list)
     families: dict[str, list[tuple[float, float, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def moments(self) -> np.ndarray:
+        """Samples of its own series."""
+        return self.seen.moments()
+
+    @property
+    def worked(self) -> np.ndarray:
+        """Samples in which a counter of work rose."""
+        return self.work.moments()
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Samples in which another counter rose."""
+        return self.counts.moments()
 
     def take(self, tells: str, metric: str, t_s: np.ndarray, values: np.ndarray) -> None:
         if tells == "up":
@@ -159,7 +177,7 @@ class _Sightings:
         if tells == "created":
             self.created = merged_times(self.created, np.unique(values[values > 0]))
             return
-        self.moments = merged_times(self.moments, t_s)
+        self.seen.add(t_s)
         if tells == "process":
             self.processes = merged_times(self.processes, np.unique(values[values > 0]))
         elif tells == "uptime":
@@ -170,13 +188,10 @@ class _Sightings:
     def _count(self, tells: str, metric: str, t_s: np.ndarray, values: np.ndarray) -> None:
         steps = np.diff(values, prepend=0.0)
         fell = np.flatnonzero(steps < 0)
-        rose = t_s[(steps > 0) | ((steps < 0) & (values > 0))]
-        if tells == "work":
-            self.worked = merged_times(self.worked, rose)
-        else:
-            self.counted = merged_times(self.counted, rose)
+        rose = (steps > 0) | ((steps < 0) & (values > 0))
+        (self.work if tells == "work" else self.counts).add(t_s, rose)
         self.falls += [(float(t_s[at - 1]), float(t_s[at])) for at in fell.tolist()]
-        moved = float(rose[0]) if rose.size else np.inf
+        moved = float(t_s[np.argmax(rose)]) if rose.any() else np.inf
         self.families[metric].append((float(t_s[0]), float(t_s[-1]), moved))
 
 
@@ -238,12 +253,13 @@ class InstanceLifetimes:
         self._captures, self._slot_s = captures, slot_s
         self._recorded: dict[str, _Recorded] = defaultdict(_Recorded)
         self._ends: dict[str, RangeS] = {}
+        self._times: dict[str, deque[np.ndarray]] = defaultdict(lambda: deque(maxlen=LIKE_TIMES))
         self._seen: dict[Key, _Sightings] = defaultdict(_Sightings)
 
     def add(self, series_id: int, t_s: np.ndarray, values: np.ndarray) -> None:
         """Take the values of a series and their moments [s since 1970, UTC], in order and at least one."""
         capture = self._captures.get(series_id)
-        if capture is not None:
+        if capture is not None and self._is_new(capture, t_s):
             self._recorded[capture].add((t_s // self._slot_s).astype(np.int64))
             first, last = self._ends.get(capture, (np.inf, -np.inf))
             self._ends[capture] = min(first, float(t_s[0])), max(last, float(t_s[-1]))
@@ -254,6 +270,14 @@ class InstanceLifetimes:
             if tells not in ("up", "created"):
                 seen.interval_s = min(seen.interval_s, interval_s)
             seen.take(tells, metric, t_s, values)
+
+    def _is_new(self, capture: str, t_s: np.ndarray) -> bool:
+        """Whether none of the last series of a capture was seen at just these moments."""
+        known = self._times[capture]
+        if any(np.array_equal(one, t_s) for one in known):
+            return False
+        known.append(t_s)
+        return True
 
     def table(self) -> pl.DataFrame:
         """Return the lives, a frame of contract LIVES sorted by its key and the number of the life."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import seeds
 
 from hs_analysis.errors import RunFolderError
 from hs_analysis.pipeline import manifest
@@ -270,6 +271,57 @@ def test_metrics_of_the_same_days_can_be_added(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", [one])
     extend(folder, [other])
     assert_same(folder, run(tmp_path / "whole", [one, other]))
+
+
+def test_days_that_are_scraped_at_another_interval(tmp_path: Path) -> None:
+    """Later days are so many that the usual interval and the windows' width change for all of the history."""
+    made = fleet()
+    one, other = (
+        write(tmp_path / name, made, steps, one_file=True)
+        for name, steps in (("one", range(0, 200, 4)), ("other", range(200, END)))
+    )
+    folder = run(tmp_path / "run", [one], "align")
+    before = json.loads((folder / "data" / "services.json").read_text("utf-8"))
+    assert not any("read again" in note for note in extend(folder, [other], "align"))
+    assert_same(folder, run(tmp_path / "whole", [one, other], "align"))
+    after = json.loads((folder / "data" / "services.json").read_text("utf-8"))
+    assert (before[0]["window_s"], after[0]["window_s"]) == (240.0, 60.0)
+
+
+def shaken(seed: int) -> tuple[dict[tuple[str, str], Values], int]:
+    """Return a fleet in which anything may happen anywhere, most of it near a seam, and the seam."""
+    rng = np.random.default_rng(seed)
+    made, seam = fleet(), int(rng.integers(200, END - 100))
+    pods = sorted({pod for _, pod in made})
+    for _ in range(6):
+        pod, what = pods[rng.integers(len(pods))], rng.choice(["restart", "hole", "hold", "end", "come"])
+        at = int(rng.integers(0, END) if rng.random() < 0.3 else seam + rng.integers(-12, 13))
+        until = min(at + int(rng.choice([1, 4, 25])), END)
+        for (metric, other), values in made.items():
+            if other != pod and not (what == "hole" and at % 5 == 0):  # a hole of all pods is one of scrapes
+                continue
+            if what == "restart" and metric.endswith("_total"):
+                values[at:] -= np.nan_to_num(values[at])
+            elif what == "hole":
+                values[at:until] = np.nan
+            elif what == "hold":
+                values[at:until] = values[at]
+            elif what in ("end", "come"):
+                values[slice(at, None) if what == "end" else slice(0, at)] = np.nan
+    return made, seam
+
+
+@pytest.mark.parametrize("seed", seeds.first(1, range(24)))
+def test_whatever_happens_about_the_seam(tmp_path: Path, seed: int) -> None:
+    """Restarts, holes, held values, pods that come and end: the aligned tables are those of a whole run."""
+    made, seam = shaken(seed)
+    one, other = (
+        write(tmp_path / name, made, steps, one_file=True)
+        for name, steps in (("one", range(seam)), ("other", range(seam - seed % 2, END)))
+    )
+    folder = run(tmp_path / "run", [one], "align")
+    extend(folder, [other], "align")
+    assert_same(folder, run(tmp_path / "whole", [one, other], "align"))
 
 
 @pytest.mark.parametrize("case", ["earlier", "overlapping", "contradicting", "gap"])
