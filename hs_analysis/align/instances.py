@@ -151,7 +151,7 @@ _ROLE_POOL = ["service", "capture", "role"]
 
 
 def instance_terms(
-    frames: tuple[ServiceFrame, ...], terms: pl.DataFrame, chosen: pl.DataFrame
+    frames: tuple[ServiceFrame, ...], terms: pl.DataFrame, sources: pl.DataFrame
 ) -> pl.DataFrame:
     """Return the terms of candidate signals that every instance of their pool exports.
 
@@ -161,8 +161,8 @@ def instance_terms(
         The aligned services.
     terms
         The term table.
-    chosen
-        Rows of the chosen sources, with service, role, signal and preference.
+    sources
+        The chosen sources: service, role, signal and preference.
 
     Returns
     -------
@@ -176,7 +176,6 @@ def instance_terms(
         if info.role in POOL_ROLES and info.family != "auxiliary"
     ]
     wanted = pl.DataFrame(candidates, schema=dict.fromkeys(_SIGNAL, pl.String), orient="row")
-    sources = chosen.select(*_SIGNAL, "preference").unique()
     own = terms.filter(pl.col("gpu_group").is_null() & pl.col("instance").is_not_null())
     own = own.join(wanted, _SIGNAL, how="semi").join(sources, [*_SIGNAL, "preference"], how="semi")
     pools = own.group_by(_ROLE_POOL).agg(pl.col("instance").unique().sort())

@@ -37,7 +37,7 @@ SHARE_SIGNALS = tuple(
 
 def signal_infos(
     table: pl.DataFrame,
-    own: pl.DataFrame,
+    sources: pl.DataFrame,
     terms: pl.DataFrame,
     quality: pl.DataFrame,
     catalogue: Catalogue,
@@ -49,8 +49,8 @@ def signal_infos(
     ----------
     table
         The service's wide table.
-    own
-        Chosen rows of the service (signal, role, source, preference).
+    sources
+        Chosen sources of the service (signal, role, source, preference).
     terms
         Term table of the service.
     quality
@@ -60,9 +60,9 @@ def signal_infos(
     usual_s
         Interval of what has none of its own [s].
     """
-    sources = {
+    chosen = {
         (row["signal"], row["role"]): (row["source"], row["preference"])
-        for row in own.select("signal", "role", "source", "preference").unique().iter_rows(named=True)
+        for row in sources.iter_rows(named=True)
     }
     queues = [one.id for one in catalogue.signals if one.family == "queue"]
     effective = _effective_intervals(terms, quality, queues)
@@ -72,7 +72,7 @@ def signal_infos(
         if name in ("capture", "t"):
             continue
         signal, role = name.split("@")
-        source, preference = sources.get((signal, role), ("derived", None))
+        source, preference = chosen.get((signal, role), ("derived", None))
         interval = effective.get((signal, role, preference)) or usual_s
         share = 1.0 - table[name].null_count() / table.height
         unit, pool, family = _catalogued(signal, preference, catalogue)

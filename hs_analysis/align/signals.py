@@ -269,6 +269,16 @@ def _rows_of(windows: pl.DataFrame, formulas: pl.DataFrame) -> pl.DataFrame:
     return windows.filter(pl.col("formula").is_in(formulas["formula"].to_list()))
 
 
+def sources_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the names of some rows, each once: service, role, signal, source and preference.
+
+    Rows of a formula follow one another, and formulas are few.
+    """
+    names = [*_SIGNAL, "source", "preference"]
+    begins = pl.struct(names).rle_id().diff().fill_null(1) > 0
+    return rows.filter(begins).select(names).unique(maintain_order=True)
+
+
 def _one_histogram(best: pl.DataFrame) -> pl.DataFrame:
     """Take what tells the share over a limit from the histogram that gives the one over the upper edge."""
     of_high = f"_{HIGH}"

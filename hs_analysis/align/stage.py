@@ -31,7 +31,7 @@ from hs_analysis.align.series import (
     used_series,
 )
 from hs_analysis.align.service_tables import long_table, signal_infos, wide_table
-from hs_analysis.align.signals import choose_sources, signal_windows
+from hs_analysis.align.signals import choose_sources, signal_windows, sources_of
 from hs_analysis.align.terms import chosen_edges, resolve_terms
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
@@ -58,7 +58,7 @@ class ServiceFacts:
 
 
 def facts_of(
-    frame: ServiceFrame, totals: pl.DataFrame, chosen: pl.DataFrame, left_out: TimeRanges = ()
+    frame: ServiceFrame, totals: pl.DataFrame, sources: pl.DataFrame, left_out: TimeRanges = ()
 ) -> ServiceFacts:
     """Return the totals of a service.
 
@@ -68,8 +68,8 @@ def facts_of(
         The aligned service.
     totals
         Result of the query ``align/totals``.
-    chosen
-        Rows of the chosen sources, with service, role, signal and preference.
+    sources
+        The chosen sources: service, role, signal and preference.
     left_out
         Stretches that no total counts; ``totals`` is of the increases outside them.
     """
@@ -78,9 +78,9 @@ def facts_of(
     known = bool(hours) and all(role in gpus for role in hours)
     return ServiceFacts(
         frame.service,
-        _total(frame.service, ("arrived_prompt_tps", "prompt_tps"), totals, chosen),
-        _total(frame.service, ("decode_tps",), totals, chosen),
-        _total(frame.service, ("request_rate", "completion_rate"), totals, chosen),
+        _total(frame.service, ("arrived_prompt_tps", "prompt_tps"), totals, sources),
+        _total(frame.service, ("decode_tps",), totals, sources),
+        _total(frame.service, ("request_rate", "completion_rate"), totals, sources),
         sum(hours.values()) if hours else None,
         sum(hours[role] * gpus[role] for role in hours) if known else None,
     )
@@ -94,11 +94,11 @@ def _instance_hours(frame: ServiceFrame, role: str, left_out: TimeRanges) -> flo
 
 
 def _total(
-    service: str, signals: tuple[str, ...], totals: pl.DataFrame, chosen: pl.DataFrame
+    service: str, signals: tuple[str, ...], totals: pl.DataFrame, sources: pl.DataFrame
 ) -> float | None:
     """Return the gain of the first signal that has one, from the source that was chosen for it."""
     key = ["service", "role", "signal", "preference"]
-    own = totals.filter(pl.col("service") == service).join(chosen, key, how="semi")
+    own = totals.filter(pl.col("service") == service).join(sources, key, how="semi")
     for signal in signals:
         gains = own.filter(pl.col("signal") == signal)["total"]
         if not gains.is_empty():
@@ -231,8 +231,9 @@ def align(
     left_out = windows.left_out
     chosen, disagreements = choose_sources(windows.signals)
     net = net_in_flight(chosen, terms, windows.store, windows.width_s)
-    around = chosen_edges(edges, chosen)
+    around = chosen_edges(edges, sources_of(chosen))
     chosen = with_limit_shares(pl.concat([chosen, net]), around, windows.width_s)
+    sources = sources_of(chosen)
     totals = query("align/totals", {}, {"gains": windows.gains, "terms": terms.drop("read")})
     frame_of = partial(
         _service_frame,
@@ -249,11 +250,11 @@ def align(
         if frame is not None:
             frames.append(frame)
             longs.append(long_table(frame, own))
-            facts.append(facts_of(frame, totals, chosen, left_out))
+            facts.append(facts_of(frame, totals, sources, left_out))
     signals = check(pl.concat(longs), SIGNALS) if longs else empty(SIGNALS)
     births = instance_startups(windows.lives, samples.table, terms, query)
     births = births.filter(~row_is_excluded(left_out, "first_served"))
-    per_instance = _instances(tuple(frames), windows, chosen, settings.history_kind)
+    per_instance = _instances(tuple(frames), windows, sources, settings.history_kind)
     return Aligned(
         frames=tuple(frames),
         signals=signals,
@@ -267,10 +268,10 @@ def align(
 
 
 def _instances(
-    frames: tuple[ServiceFrame, ...], windows: _AllServices, chosen: pl.DataFrame, kind: str
+    frames: tuple[ServiceFrame, ...], windows: _AllServices, sources: pl.DataFrame, kind: str
 ) -> pl.DataFrame:
     """Return the candidate signals of each instance, on rows of whole windows."""
-    terms = instance_terms(frames, windows.terms, chosen)
+    terms = instance_terms(frames, windows.terms, sources)
     width = windows.width_s
     row_s = row_width_s(kind, width)
     return instance_windows(terms, windows.store, windows.left_out, width, row_s, LEAST_COVERAGE)
@@ -329,12 +330,13 @@ def _service_frame(
     table = wide_table(own.filter(together), counts, windows.width_s)
     if table.is_empty():
         return None
+    sources = sources_of(own)
     table, reference = add_demand(
         table,
         windows.width_s,
         settings.history_kind,
-        ttft_bounds_wait=_ttft_bounds_wait(own, catalogue),
-        cached_at_end=_cached_at_end(own, catalogue),
+        ttft_bounds_wait=_ttft_bounds_wait(sources, catalogue),
+        cached_at_end=_cached_at_end(sources, catalogue),
     )
     table = without_excluded(table, left_out)
     terms = windows.terms.filter(pl.col("service") == service)
@@ -345,7 +347,7 @@ def _service_frame(
         reference=reference,
         table=table,
         signals=signal_infos(
-            table.filter(~row_is_excluded(left_out)), own, terms, quality, catalogue, windows.interval_s
+            table.filter(~row_is_excluded(left_out)), sources, terms, quality, catalogue, windows.interval_s
         ),
         gpus_per_instance=gpus_per_instance(series, service, catalogue, settings.reading.gpus_per_instance),
         gpu_types=gpu_types(series, service),
@@ -357,15 +359,15 @@ def _frontends(catalogue: Catalogue) -> list[str]:
     return [exporter.name for exporter in catalogue.exporters if exporter.frontend]
 
 
-def _cached_at_end(own: pl.DataFrame, catalogue: Catalogue) -> bool:
+def _cached_at_end(sources: pl.DataFrame, catalogue: Catalogue) -> bool:
     """Whether cached prompt tokens come from a front end, which hears of them with a request's end."""
     effective = (pl.col("signal") == SERVED["prefill"]) & pl.col("source").is_in(_frontends(catalogue))
-    return not own.filter(effective).is_empty()
+    return not sources.filter(effective).is_empty()
 
 
-def _ttft_bounds_wait(own: pl.DataFrame, catalogue: Catalogue) -> bool:
+def _ttft_bounds_wait(sources: pl.DataFrame, catalogue: Catalogue) -> bool:
     """Whether requests in flight are worked out from counters while a front end measures the whole TTFT."""
     frontends = _frontends(catalogue)
     drifts = (pl.col("signal") == IN_FLIGHT) & (pl.col("source") == "derived")
     whole = (pl.col("signal") == "ttft") & pl.col("source").is_in(frontends)
-    return not own.filter(drifts).is_empty() and not own.filter(whole).is_empty()
+    return not sources.filter(drifts).is_empty() and not sources.filter(whole).is_empty()

@@ -295,7 +295,7 @@ def _edge(row: _SeriesRow) -> float | None:
 
 
 def chosen_edges(
-    candidates: Sequence[EdgeCandidate], chosen: pl.DataFrame
+    candidates: Sequence[EdgeCandidate], sources: pl.DataFrame
 ) -> tuple[tuple[str, LimitEdges], ...]:
     """Return (service, edges) of the histograms that were chosen, in the order of the candidates.
 
@@ -303,10 +303,10 @@ def chosen_edges(
     ----------
     candidates
         The edges of every histogram, from `resolve_terms`.
-    chosen
-        Rows of the chosen sources with service, signal and preference.
+    sources
+        The chosen sources with service, signal and preference.
     """
-    used = set(chosen.select("service", "signal", "preference").unique().iter_rows())
+    used = set(sources.select("service", "signal", "preference").iter_rows())
     return tuple(
         (service, edges)
         for service, preference, edges in candidates
