@@ -30,10 +30,21 @@ def project(root: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def runtime_lock(root: Path) -> ModuleType:
     """The script that picks packages out of the lock."""
-    spec = importlib.util.spec_from_file_location("runtime_lock", root / ".ci" / "runtime_lock.py")
+    return script(root, "runtime_lock")
+
+
+@pytest.fixture(scope="module")
+def image_steps(root: Path) -> ModuleType:
+    """The script that carries out the steps of the image."""
+    return script(root, "image_steps")
+
+
+def script(root: Path, name: str) -> ModuleType:
+    """Return a script of .ci as a module."""
+    spec = importlib.util.spec_from_file_location(name, root / ".ci" / f"{name}.py")
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -132,3 +143,53 @@ def test_the_image_is_built_as_it_says(root: Path) -> None:
         assert not re.search(r"curl|wget|\|", rest)
         assert ("pip install" not in rest) or ("--require-hashes" in rest or "--no-deps" in rest)
     assert re.search(r"about \d+ MB", "\n".join(lines))
+
+
+def test_the_steps_of_the_image_are_all_known(image_steps: ModuleType, root: Path) -> None:
+    """What carries them out reads the Containerfile itself, from the first line to the last."""
+    text = (root / "Containerfile").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert [" ".join(step) for step in image_steps.instructions(text)] == lines
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("HEALTHCHECK CMD hsa --version", "HEALTHCHECK is not known"),
+        ("ADD . /src", "ADD is not known"),
+        ("RUN true && \\", "RUN goes on in the next line"),
+    ],
+)
+def test_a_step_that_nobody_carries_out_is_refused(image_steps: ModuleType, line: str, why: str) -> None:
+    """Before the first one runs: a step that is passed over would be a step that nobody tried."""
+    with pytest.raises(SystemExit, match=f"line 3: {why}"):
+        list(image_steps.instructions(f"FROM base\n# a word\n{line}\nUSER 1:1\n"))
+
+
+def test_folders_of_the_image_lie_below_one_place(image_steps: ModuleType, tmp_path: Path) -> None:
+    """What the steps make is moved; options, addresses and the folders of the system are not."""
+    image = image_steps.Image(tmp_path, Path(sys.executable))
+    text = "find /app/lib /usr/lib -type d && pip install -r /build/lock https://host/app ./a/b /tmp"
+    moved = f"find {tmp_path}/image/app/lib /usr/lib -type d && pip install -r {tmp_path}/image/build/lock"
+    assert image.here(text) == f"{moved} https://host/app ./a/b {tmp_path}/image/tmp"
+    stage = image_steps.Stage(environment={"PATH": "/app/bin:$PATH", "MODE": "1"})
+    known = image.environment(stage)
+    assert known["PATH"].startswith(f"{tmp_path}/image/app/bin:{tmp_path}/base:")
+    assert known["MODE"] == "1"
+    assert "PYTHONPATH" not in known
+
+
+@pytest.mark.parametrize(
+    ("path", "left_out"),
+    [
+        (".git", True), (".venv-site", True), ("reports/week", True), ("hs_analysis/cli/__pycache__", True),
+        (".mypy_cache", True), ("reports", False), ("hs_analysis", False), (".ci", False),
+        ("hs_analysis/report", False), ("tests/report/build", False), ("requirements.lock", False),
+    ],
+)  # fmt: skip
+def test_the_image_is_built_from_what_the_context_holds(
+    image_steps: ModuleType, path: str, left_out: bool
+) -> None:
+    """A pattern of .containerignore is a path from the top, or a name at any depth after ``**/``."""
+    patterns = Path(image_steps.ROOT, ".containerignore").read_text("utf-8").split()
+    assert image_steps.is_ignored(Path(path), patterns) == left_out
