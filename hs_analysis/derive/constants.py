@@ -157,13 +157,9 @@ CALM_OVER_MAX = 0.002
 """Mean share of samples over the limit in the busiest rows up to which a history was calm [ratio]. Measured
 on simulated services."""
 
-GROWTH_QUANTILE = 0.99
-"""Quantile of the growth that a target leaves room for where the limit is near: what is over it may break
-the SLO, and two pools share that [ratio]. Measured on closed loops of simulated services."""
-
-CALM_GROWTH_QUANTILE = 0.98
-"""The same after a calm history: two windows in a hundred may be over the floor, which lies below the
-capacity; the SLO allows five [ratio]. Measured on closed loops of simulated services."""
+GROWTH_QUANTILE = 0.98
+"""Quantile of the growth that a target leaves room for: two windows in a hundred may be over, and the SLO
+allows five [ratio]. Measured on closed loops of simulated services."""
 
 GROWTH_ROWS_MIN = 300
 """Fewest rows that a quantile of growth is read from: three of them lie over it [rows]. Default of this

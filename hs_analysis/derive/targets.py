@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
 from hs_analysis.derive.constants import (
-    CALM_GROWTH_QUANTILE,
     CALM_OVER_MAX,
     END_SHARE,
     GROWTH_QUANTILE,
     GROWTH_ROWS_MIN,
 )
-from hs_analysis.derive.rows import RoleRows, centred_mean, smooth_rows, trailing_mean
-from hs_analysis.schema.constants import GROUP_MIN, STARTUP_S
+from hs_analysis.derive.rows import Groups, RoleRows, centred_mean, smooth_rows, trailing_mean
+from hs_analysis.schema.constants import GROUP_MIN, SHORTEST_S, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.episodes import operating_rows
@@ -118,13 +117,12 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
 Floats = NDArray[np.float64]
 
 
-def ramp_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None:
-    """Return by how much the load grows within a start-up time, but for a row or two in a hundred [ratio].
+def ramp_growth(rows: RoleRows, startup_s: float) -> float | None:
+    """Return by how much the load grows within a start-up time, but for two rows in a hundred [ratio].
 
-    A high quantile of x₅(t + start-up) ÷ x₅(t): a controller sizes a pool for the second, the trailing
-    5-minute mean of the pool's work, and the instances it asks for come in time for the first. After a calm
-    history that is a trailing mean too and the 98 % quantile; else the limit is near, and it is the mean
-    about that moment, which has none of the mean's own delay, and the 99 % quantile.
+    The 98 % quantile of x₅(t + start-up) ÷ x̂(t). A controller sizes a pool for x̂, the highest minute of the
+    last five: no instance goes before the load was lower for as long, and one comes on the newest. What it
+    asks for comes in time for x₅, the 5-minute mean about that moment, as capacities are measured.
 
     Parameters
     ----------
@@ -132,35 +130,32 @@ def ramp_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None
         A role of a production history; rows without work, and pairs across captures, do not count.
     startup_s
         From asking for an instance to its first request [s].
-    calm
-        Whether the history kept its limits easily at its highest loads (`targets.calm_at_peak`).
 
     Returns
     -------
     None with fewer than 300 pairs in the operating range, and for a load that was set on purpose.
     """
-    seen = _trailing(rows)
-    if calm:
-        return _moved(rows, seen, seen, startup_s, CALM_GROWTH_QUANTILE)
-    about = centred_mean(rows.work, smooth_rows(rows.window_s), rows.group)
-    return _moved(rows, seen, about, startup_s, GROWTH_QUANTILE)
-
-
-def _trailing(rows: RoleRows) -> Floats:
-    return trailing_mean(rows.work, smooth_rows(rows.window_s), rows.group)
-
-
-def _moved(rows: RoleRows, seen: Floats, meant: Floats, lag_s: float, quantile: float) -> float | None:
-    """Return a quantile of what is meant after a time ÷ what is seen now, in the operating range."""
     if rows.kind != "production":
         return None
-    lag = max(1, math.ceil(lag_s / rows.window_s))
-    now, then = seen[:-lag], meant[lag:]
+    minute = trailing_mean(rows.work, smooth_rows(rows.window_s, SHORTEST_S), rows.group)
+    sized = _highest(minute, smooth_rows(rows.window_s), rows.group)
+    meant = centred_mean(rows.work, smooth_rows(rows.window_s), rows.group)
+    lag = max(1, math.ceil(startup_s / rows.window_s))
+    now, then = sized[:-lag], meant[lag:]
     pairs = np.isfinite(now) & np.isfinite(then) & (rows.group[:-lag] == rows.group[lag:])
     pairs = operating_rows(now, pairs) & (now > 0)
     if int(pairs.sum()) < GROWTH_ROWS_MIN:
         return None
-    return float(np.quantile(then[pairs] / now[pairs], quantile))
+    return float(np.quantile(then[pairs] / now[pairs], GROWTH_QUANTILE))
+
+
+def _highest(values: Floats, rows: int, group: Groups) -> Floats:
+    """Return the highest of each row and the rows before it in its capture; NaN where none has a value."""
+    found = values.copy()
+    for back in range(1, min(rows, values.size)):
+        same = group[back:] == group[:-back]
+        found[back:][same] = np.fmax(found[back:], values[:-back])[same]
+    return found
 
 
 def with_ramp_headroom(fits: dict[str, CapacityFit], settings: Settings) -> dict[str, CapacityFit]:
@@ -168,6 +163,6 @@ def with_ramp_headroom(fits: dict[str, CapacityFit], settings: Settings) -> dict
     out = {}
     for role, fit in fits.items():
         startup_s = settings.startup_s.get(role, STARTUP_S)
-        growth = ramp_growth(fit.labelled.rows, startup_s, calm=fit.capacity.calm is True)
+        growth = ramp_growth(fit.labelled.rows, startup_s)
         out[role] = replace(fit, capacity=replace(fit.capacity, growth_ratio=growth))
     return out

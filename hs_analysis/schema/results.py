@@ -197,7 +197,7 @@ class Capacity:
     method: Annotated[str, Field("law that gave it")] = ""
     calm: Annotated[bool | None, Field("no latency over the limit at the highest loads")] = None
     growth_ratio: Annotated[
-        float | None, Field("load's growth in a start-up time: q99 if calm, else q99.5", "ratio")
+        float | None, Field("load's growth in a start-up time, its 98 % quantile", "ratio")
     ] = None
     slope: Annotated[float | None, Field("steepness of the fitted law in ln load", "1")] = None
     reading_ratio: Annotated[
