@@ -213,8 +213,11 @@ def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) ->
 
 
 def _why_not_known(service: Mapping[str, Any], choice: Choice) -> str:
-    if "not_backtested" in {one.get("code") for one in records(choice.decision.get("confidence_reasons"))}:
+    reasons = {one.get("code"): one for one in records(choice.decision.get("confidence_reasons"))}
+    if "not_backtested" in reasons:
         return ": it was not replayed. Record at least twice as long to know"
+    if "pool_not_sized" in reasons:
+        return f": {reasons['pool_not_sized'].get('text')}. Leave its count as it is"
     status = str(mapping(mapping(service.get("replay")).get("calibration")).get("status") or "")
     return ": the replay does not match the recorded latencies" if status == "not_calibrated" else ""
 

@@ -126,6 +126,13 @@ def test_what_was_not_replayed_says_within_which_counts_it_stays() -> None:
     )
 
 
+def test_a_risk_that_a_pool_without_a_size_hides_says_so() -> None:
+    """Nothing tells when it breaks the SLO, so it stays as it is."""
+    unsized = {"code": "pool_not_sized", "text": "nothing sizes prefill"}
+    lines = said(service(confidence_reasons=[unsized], slo_risk={"recorded": 0.01}))
+    assert "Risk: not known: nothing sizes prefill. Leave its count as it is." in lines
+
+
 def test_shares_that_are_at_most_so_large_say_so() -> None:
     """Where a capacity is a floor, faults and bursts may break the SLO less often than is said, not more."""
     floor = {"slo_risk": DECISION["slo_risk"] | {"faults_at_most": True}}
