@@ -84,9 +84,10 @@ class Apa:
 class Kpa:
     """``scalingStrategy: KPA``: a pool total against the target of a pod, over two windows.
 
-    ``averaging_s`` is the range of a query behind an external metric, ``surge`` says when it is another, and
-    ``others`` are more readings of it in units of the first; 0 s and none where the signal is what each
-    scrape finds. The tolerances are of the whole value against the target of one pod.
+    ``averaging_s`` is the range of a query behind an external metric, ``surge`` says when it is another,
+    ``others`` are more readings of it in units of the first, and ``highest_s`` is the time whose highest
+    value it gives; 0 s and none where the signal is what each scrape finds. The tolerances are of the whole
+    value against the target of one pod.
     """
 
     signal: str
@@ -108,6 +109,7 @@ class Kpa:
     averaging_s: float = field(default=0.0, metadata=documented("s", "the query of an adapter"))
     others: tuple[Operand, ...] = field(default=(), metadata=documented("", "the query of an adapter"))
     surge: Surge | None = field(default=None, metadata=documented("", "the query of an adapter"))
+    highest_s: float = field(default=0.0, metadata=documented("s", "the query of an adapter"))
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -117,11 +119,12 @@ class Kpa:
     @property
     def metric(self) -> Metric | None:
         """The query behind its metric; None where the signal is what each scrape finds."""
-        if not self.averaging_s and not self.others:
+        if not self.averaging_s and not self.others and not self.highest_s:
             return None
         return Metric(
-            self.signal, self.target, "AverageValue", self.averaging_s, self.others, surge=self.surge
-        )
+            self.signal, self.target, "AverageValue", self.averaging_s, self.others, surge=self.surge,
+            highest_s=self.highest_s,
+        )  # fmt: skip
 
 
 def structure(parameters: Apa | Kpa) -> Hashable:
@@ -330,8 +333,7 @@ class KpaBatch(_Cycles):
         """Return the mean of what the metric was in the last ``seconds``, NaN where it never was known."""
         if self._metric is None:
             return scraped.mean(self._key, seconds)
-        found = self._metric.reads(lambda key, over_s: scraped.means(key, over_s, seconds), self._role)
-        return mean_known(np.ascontiguousarray(found))
+        return mean_known(np.ascontiguousarray(self._metric.history(scraped, self._role, seconds)))
 
     def _wanted(self, current: Floats) -> tuple[Floats, Mask]:
         most = np.maximum(1.0, np.ceil(self._up_rate * current))

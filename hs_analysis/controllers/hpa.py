@@ -132,6 +132,8 @@ class Metric:
         Whether an empty reading is empty alone, as in a formula over triggers; else all are, as in PromQL.
     surge
         When ``signal`` is read over a shorter range; None = never.
+    highest_s
+        Time whose highest value is followed [s], as ``max_over_time`` gives it; 0 = the value of now.
     """
 
     signal: str
@@ -142,6 +144,7 @@ class Metric:
     how: Literal["sum", "max", "min"] = "sum"
     each: bool = False
     surge: Surge | None = None
+    highest_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -315,6 +318,7 @@ class MetricLanes(PerLane):
     surge: ByLane
     surge_above: Floats
     surges: bool
+    highest: ByLane
 
     @staticmethod
     def of(metrics: Sequence[Metric]) -> MetricLanes:
@@ -329,7 +333,8 @@ class MetricLanes(PerLane):
             tuple(map(numbers, weights)),
             ByLane([metric.surge.window_s if metric.surge else metric.averaging_s for metric in metrics]),
             numbers([metric.surge.above_ratio if metric.surge else np.inf for metric in metrics]),
-            surges=any(metric.surge for metric in metrics),
+            any(metric.surge for metric in metrics),
+            ByLane([metric.highest_s for metric in metrics]),
         )
 
     def keys(self, role: str) -> tuple[Key, ...]:
@@ -341,14 +346,34 @@ class MetricLanes(PerLane):
     def reach_s(self) -> float:
         """How far back it reads [s]."""
         others = (other.averaging_s for other in self.like.others)
-        return max(self.averaging.longest_s, self.surge.longest_s, *others, 0.0)
+        return max(self.averaging.longest_s, self.surge.longest_s, *others, 0.0) + self.highest.longest_s
 
     def read(self, scraped: Scraped, role: str, empty: Floats | None = None) -> Floats:
         """Return what it reads [unit of the first signal]; ``empty`` (or NaN) where nothing was scraped."""
-        return self.reads(scraped.mean, role, empty)
+        if not self.highest.longest_s:
+            return self._now(scraped.mean, role, empty)
+        value = self.history(scraped, role, scraped.window_s)[0]
+        return value if empty is None else np.where(np.isnan(value), empty, value)
 
-    def reads(self, mean: Callable[[Key, float], Floats], role: str, empty: Floats | None = None) -> Floats:
-        """Return the same of means that are told, whose last axis are the lanes."""
+    def history(self, scraped: Scraped, role: str, over_s: float) -> Floats:
+        """Return what it read at the end of each row of the last ``over_s``, the newest first.
+
+        Shape (rows, lanes), NaN where nothing was scraped.
+        """
+        span_s = over_s + self.highest.longest_s
+        values = self._now(lambda key, averaging_s: scraped.means(key, averaging_s, span_s), role)
+        if not self.highest.longest_s:
+            return values
+        ends = range(min(scraped.rows(over_s), len(values)))
+
+        def highest(back_s: float) -> Floats:
+            width = scraped.rows(back_s)
+            return np.array([np.fmax.reduce(values[end : end + width]) for end in ends])
+
+        return self.highest.read(highest)
+
+    def _now(self, mean: Callable[[Key, float], Floats], role: str, empty: Floats | None = None) -> Floats:
+        """Return what its operands come to, of means that are told, whose last axis are the lanes."""
         keys = self.keys(role)
         value = self.averaging.read(lambda over_s: mean(keys[0], over_s))
         if self.surges:

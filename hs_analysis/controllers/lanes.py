@@ -133,7 +133,7 @@ class Scraped:
 
         As a range query answers: a gap shorter than the range is bridged, a longer one is not.
         """
-        return mean_known(self.values[key][-self._rows(seconds) :])
+        return mean_known(self.values[key][-self.rows(seconds) :])
 
     def means(self, key: Key, seconds: float, over_s: float) -> Floats:
         """Return the means over ``seconds`` that ended in each row of the last ``over_s``, the newest first.
@@ -141,7 +141,7 @@ class Scraped:
         Shape (rows, lanes), NaN without a known value.
         """
         rows = self.values[key]
-        return means_known(rows, self._rows(seconds), max(1, min(self._rows(over_s), len(rows))))
+        return means_known(rows, self.rows(seconds), max(1, min(self.rows(over_s), len(rows))))
 
     def highest(self, key: Key, window_s: float, over_s: float) -> Floats:
         """Return the highest of the means over ``window_s`` that ended in the last ``over_s``.
@@ -151,7 +151,8 @@ class Scraped:
         found: Floats = np.fmax.reduce(self.means(key, window_s, over_s))
         return found
 
-    def _rows(self, seconds: float) -> int:
+    def rows(self, seconds: float) -> int:
+        """Return how many rows make a time, at least one."""
         return max(1, round(seconds / self.window_s))
 
 

@@ -88,7 +88,7 @@ def metric_read(
     )
     read = MetricRead(
         query.signal, query.role, target * query.scale, found, query.averaging_s, query.scale, text, others,
-        query.how, query.surge,
+        query.how, query.surge, query.highest_s,
     )  # fmt: skip
     return read, notes
 
@@ -500,6 +500,10 @@ def _composed(
                 raise Refused(f"{name}: a quantile in a min is not read: the replay does not always know it")
             if query.others and weighed.how != "sum":
                 raise Refused(f"{name}: a sum of signals in a {weighed.how} is not read")
+            if query.highest_s and len(weighed.terms) > 1:
+                raise Refused(
+                    f"{name}: max_over_time is read of a whole query, not of one trigger of several"
+                )
             parts = (replace(query, others=()), *query.others)
             found += [replace(part, scale=part.scale / weight) for part in parts]
     except Refused as refused:
@@ -529,7 +533,7 @@ def _for_replay(metrics: Sequence[MetricRead], pool: str, *, each: bool = False)
         hpa.Metric(
             name_in(pool, one), one.target, one.kind, one.averaging_s,  # type: ignore[arg-type]
             tuple(hpa.Operand(name_in(pool, o), o.averaging_s, o.weight) for o in one.others), one.how, each,
-            one.surge,
+            one.surge, one.highest_s,
         )
         for one in metrics
     )  # fmt: skip

@@ -100,6 +100,8 @@ class MetricRead:
         What is made of several: ``sum``, ``max`` or ``min``.
     surge
         When the first signal is read over another range; None = never.
+    highest_s
+        Time whose highest value it gives [s]; 0 = the value of now.
     """
 
     signal: str
@@ -112,6 +114,7 @@ class MetricRead:
     others: tuple[Addend, ...] = ()
     how: How = "sum"
     surge: Surge | None = None
+    highest_s: float = 0.0
 
     @property
     def name(self) -> str:

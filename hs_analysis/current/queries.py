@@ -3,7 +3,7 @@
 A query is what Prometheus makes of it: its selectors pick among the history's own series, and only a query
 that picks exactly the series of one signal of one pool, in a form whose value a replay knows at other counts,
 is read. Everything else is refused by name: another model's series, one pod of many, both pools together,
-another time, a quantile, a highest value.
+another time, the highest value of each instance.
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class Query:
         Of a quantile the expression whose values are the signal's, in the exporter's unit; else None.
     surge
         When it reads another range; None = never.
+    highest_s
+        Time whose highest value it gives [s], by ``max_over_time`` around all of it; 0 = the value of now.
     """
 
     signal: str
@@ -110,6 +112,7 @@ class Query:
     how: How = "sum"
     answer: QuantileAnswer | None = None
     surge: Surge | None = None
+    highest_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -165,10 +168,27 @@ def read_query(
             found = _quantile(bare, factor, pool, known, catalogue, tuple(notes))
             return found if isinstance(found, Query) else found + _mean_instead(form, pool, known, catalogue)
         notes.clear()
-        parts = _parts(form, known.series, notes)
-        return _of_parts(parts, pool, known, catalogue, tuple(notes))
+        within, highest_s = _within_highest(form)
+        parts = _parts(within, known.series, notes)
+        read = _of_parts(parts, pool, known, catalogue, tuple(notes))
+        return replace(read, highest_s=highest_s) if isinstance(read, Query) else read
     except Refused as refused:
         return refused.line()
+
+
+def _within_highest(form: Form) -> tuple[Form, float]:
+    """Return what ``max_over_time`` around a whole query is the highest value of, and over which time [s].
+
+    What it is taken of has to be one series, an aggregate: the highest values of instances are of many times.
+    The query itself and 0 s where it is no such form.
+    """
+    outer = form
+    if isinstance(outer, Aggregate) and outer.function in _OF_ONE_ITSELF and not outer.labels:
+        outer = outer.of
+    match outer:
+        case OverTime(function="max_over_time", of=Subquery(of=inner)) if _aggregates(inner):
+            return inner, outer.range_s
+    return form, 0.0
 
 
 def _mean_instead(form: Form, pool: str, known: Known, catalogue: Catalogue) -> str:

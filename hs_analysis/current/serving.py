@@ -82,8 +82,9 @@ def _metric(
 def _for_replay(read: MetricRead, role: str) -> Metric:
     others = tuple(Operand(name_in(role, one), one.averaging_s, one.weight) for one in read.others)
     return Metric(
-        name_in(role, read), read.target, "AverageValue", read.averaging_s, others, read.how, surge=read.surge
-    )
+        name_in(role, read), read.target, "AverageValue", read.averaging_s, others, read.how,
+        surge=read.surge, highest_s=read.highest_s,
+    )  # fmt: skip
 
 
 def read_kthena(
@@ -206,6 +207,7 @@ def read_pod_autoscaler(body: Mapping[str, Any], role: str, reader: Reader, wher
         averaging_s=metric.averaging_s,
         others=metric.others,
         surge=metric.surge,
+        highest_s=metric.highest_s,
     )
     return role, parameters, (read,), notes
 

@@ -61,8 +61,8 @@ _NO_BAND = (
     "count is followed"
 )
 _NO_REST = (
-    "no window holds the highest count of {role}: a shrinking pool goes to the lowest count of its cooldown "
-    "window, so that one reading near zero, as after a restart of counters, scales it in"
+    "{role} does not rest between two steps in: it shrinks as soon as the highest reading of {held} s, which "
+    "the adapter's query gives, asks for fewer"
 )
 _OFF = "the scale-in cooldown of {role} is unknown: scale-in is off; give --startup and run again"
 _READ = f"the mean of the query's range over {OBSERVED_S} s more"
@@ -133,12 +133,14 @@ def parameters(policy: Policy, pool: PoolSizing) -> Kpa:
         up_tolerance=0.0,
         down_tolerance=0.0,
         up_cooldown_s=up.stabilization_s,
-        down_cooldown_s=down.stabilization_s,
+        # Its window holds the lowest count to shrink to; the highest is in what the adapter asks for.
+        down_cooldown_s=0.0,
         min_replicas=max(1, bounds.min),
         max_replicas=max(1, bounds.max),
         averaging_s=metric.averaging_s,
         others=metric.others,
         surge=metric.surge,
+        highest_s=down.stabilization_s,
     )
 
 
@@ -217,17 +219,23 @@ def metric_name(policy: Policy, pool: PoolSizing) -> str:
 
 
 def _adapter(policy: Policy, pools: Sequence[PoolSizing]) -> dict[str, Any]:
-    """Return the adapter's rules, one a metric, with the labels in the query: AIBrix gives no selector."""
+    """Return the adapter's rules, one a metric, with the labels in the query: AIBrix gives no selector.
+
+    A query gives the highest value of the time in which a pool does not shrink: growth is as fresh, as the
+    newest value is the highest one then.
+    """
     found = {}
     for pool in pools:
         labels = model.record_labels(policy, pool.primary.role)
         matchers = ",".join(f"{key}={queries.quoted(value)}" for key, value in labels.items())
         record, name = model.record_name(pool.primary, total=pool.total), metric_name(policy, pool)
+        series = f"<<.Series>>{{<<.LabelMatchers>>,{matchers}}}"
+        held_s = round(parameters(policy, pool).highest_s)
         found[name] = {
             "seriesQuery": f'{{__name__="{record}",{matchers}}}',
             "resources": {"namespaced": False},
             "name": {"as": name},
-            "metricsQuery": f"sum(<<.Series>>{{<<.LabelMatchers>>,{matchers}}})",
+            "metricsQuery": f"sum(max_over_time({series}[{held_s}s]))" if held_s else f"sum({series})",
         }
     return {"externalRules": list(found.values())}
 
@@ -282,13 +290,14 @@ def _pool_losses(policy: Policy, pool: PoolSizing, scaler: Kpa) -> list[Loss]:
         item = f"cooldown.{role}" if role in policy.cooldown else "step.max_in_fraction"
         found.append(Loss(item, "approximated", _OFF.format(role=role)))
     else:
-        found.append(Loss(f"cooldown.{role}", "dropped", _NO_REST.format(role=role)))
+        held = f"{scaler.highest_s:g}"
+        found.append(Loss(f"cooldown.{role}", "dropped", _NO_REST.format(role=role, held=held)))
     if pool.hpa.up.policies == SCALE_UP.policies:
         found.append(Loss("step", "approximated", _DOUBLES))
     found.append(Loss("step.max_out_fraction", "approximated", _PER_CYCLE))
     found.append(Loss("step.max_in_fraction", "approximated", _PER_CYCLE))
-    if scaler.down_cooldown_s != policy.reading.over_s:
-        held = f"{scaler.down_cooldown_s:g} instead of {policy.reading.over_s:g}"
+    if scaler.highest_s != policy.reading.over_s:
+        held = f"{scaler.highest_s:g} instead of {policy.reading.over_s:g}"
         found.append(Loss("reading.over_s", "approximated", held))
     if scaler.min_replicas != policy.bounds[role].min:
         found.append(Loss(f"bounds.{role}.min", "approximated", f"{role} keeps 1"))

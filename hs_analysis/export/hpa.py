@@ -170,6 +170,7 @@ def _check_line(policy: Policy, objects: list[dict[str, Any]]) -> str:
 _SELECT = ("Max", "Min", "Disabled")
 _VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _METRIC = re.compile(r"[a-z0-9_.-]+")
+_QUERIES = tuple(f"sum({over}<<.Series>>{{<<.LabelMatchers>>" for over in ("", "max_over_time("))
 _SPEC = {"scaleTargetRef", "minReplicas", "maxReplicas", "metrics", "behavior"}
 
 
@@ -266,7 +267,7 @@ def _rule_problems(rule: Mapping[str, Any], name: object) -> list[str]:
     if (rule.get("resources") or {}).get("namespaced") is not False:
         found.append("resources.namespaced is not false, and the series has no namespace label")
     query = str(rule.get("metricsQuery", ""))
-    if not query.startswith("sum(<<.Series>>{<<.LabelMatchers>>"):
+    if not query.startswith(_QUERIES):
         found.append("metricsQuery is not a sum over <<.Series>> and <<.LabelMatchers>>")
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hs_analysis.controllers.aibrix import Apa, Kpa
@@ -63,6 +63,15 @@ class PoolView:
         known = [v for v in values[max(0, self.rows - reach) : self.rows] if not math.isnan(v)]
         return sum(known) / len(known) if known else None
 
+    def highest(self, signal: str, seconds: float) -> PoolView:
+        """Return the same with, at the end of each row, the highest known value of the last ``seconds``."""
+        values, reach = self.readings[signal], max(1, round(seconds / self.window_s))
+        found = []
+        for end in range(1, self.rows + 1):
+            known = [v for v in values[max(0, end - reach) : end] if not math.isnan(v)]
+            found.append(max(known, default=math.nan))
+        return replace(self, readings={signal: found})
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -120,6 +129,7 @@ def decide_apa(parameters: Apa, view: PoolView, memory: ApaMemory | None) -> Rep
 def decide_kpa(parameters: Kpa, view: PoolView, memory: History | None) -> Reply:
     """Ask for what the stable window needs, in panic for what the larger of both windows needs."""
     history, current = memory or (), view.desired
+    view = view.highest(parameters.signal, parameters.highest_s)
     stable = view.mean(parameters.signal, parameters.stable_window_s)
     panic = view.mean(parameters.signal, parameters.panic_window_s)
     known = view.last(parameters.signal) is not None

@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from hs_analysis.controllers import aibrix as controllers_aibrix
+from hs_analysis.controllers import dynamo
 from hs_analysis.controllers.aibrix import Apa, ApaBatch, Kpa, KpaBatch
 from hs_analysis.controllers.dynamo import (
     DynamoLoad,
@@ -112,6 +114,16 @@ def test_aibrix_kpa_holds_without_a_value() -> None:
     assert asks(kpa, [400.0, NAN], 4) == (4, Why.MISSING)
 
 
+def test_aibrix_kpa_on_a_highest_value_grows_at_once_and_shrinks_when_all_of_it_is_low() -> None:
+    """One reading of nothing, or a short gap, changes no count; a gap as long as the range holds it."""
+    kpa = Kpa("load", 100.0, 30.0, 30.0, down_cooldown_s=0.0, highest_s=180.0)
+    batch = KpaBatch([kpa], "decode")
+    assert walk(batch, [400.0, 0.0, 400.0, NAN, 900.0, 400.0, 400.0, 400.0], 4) == [4] * 4 + [9] * 3 + [4]
+    assert walk(KpaBatch([kpa], "decode"), [400.0, NAN, NAN, NAN, NAN], 4) == [4] * 5
+    plain = replace(kpa, highest_s=0.0, down_cooldown_s=180.0)
+    assert walk(KpaBatch([plain], "decode"), [400.0, 0.0, 400.0], 4) == [4, 1, 4]
+
+
 def test_aibrix_apa_reads_pods_that_do_not_answer_as_idle() -> None:
     """A missing metric is zero in the mean of the window: the pool shrinks to nothing but its least."""
     apa = Apa("load", 100.0, down_cooldown_s=0.0)
@@ -174,7 +186,7 @@ PARAMETERS: dict[type, st.SearchStrategy[Any]] = {
     ),
     Kpa: st.builds(
         Kpa, st.just("load"), TARGET, st.sampled_from([120.0, 180.0, 600.0]), st.sampled_from([60.0, 120.0]),
-        st.floats(1.2, 3.0), TOLERANCE, TOLERANCE, RATE, RATE, WINDOW, WINDOW, LEAST, MOST,
+        st.floats(1.2, 3.0), TOLERANCE, TOLERANCE, RATE, RATE, WINDOW, WINDOW, LEAST, MOST, highest_s=WINDOW,
     ),
     DynamoLoad: st.builds(
         DynamoLoad, st.just("load"), st.none() | st.floats(10.0, 300.0),
@@ -193,6 +205,8 @@ PARAMETERS: dict[type, st.SearchStrategy[Any]] = {
 def test_many_lanes_decide_as_the_plain_rules_do(kind: type, data: st.DataObject) -> None:
     """Every lane at every row, whatever the numbers, gaps and widths of a row; lanes are shuffled midway."""
     found = data.draw(st.lists(PARAMETERS[kind], min_size=1, max_size=4))
+    structure = dynamo.structure if kind in (DynamoLoad, DynamoThroughput) else controllers_aibrix.structure
+    found = [one for one in found if structure(one) == structure(found[0])]
     role = data.draw(st.sampled_from(["prefill", "decode"]))
     row_s = data.draw(st.sampled_from([15.0, 60.0, 300.0]))
     rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))

@@ -117,6 +117,21 @@ def test_a_range_that_is_shorter_while_the_load_grows_is_read(text, surge):
 
 
 @pytest.mark.parametrize(
+    ("text", "signal", "span_s", "highest_s"),
+    [
+        (f"max_over_time(sum({W}{{{DECODE}}})[1h:1m])", "queue_length@decode", 60, 3600),
+        ('sum(max_over_time(pool:tokens:rate5m{role="decode"}[5m]))', "decode_tps@decode", 300, 300),
+        (f"max_over_time(({HIGHER})[5m:15s])", "decode_tps@decode", 180, 300),
+    ],
+)
+def test_the_highest_value_of_a_whole_query_is_read(text, signal, span_s, highest_s):
+    """Of one series alone: the highest values of instances are of many times."""
+    found = read(text)
+    assert isinstance(found, Query), found
+    assert (f"{found.signal}@{found.role}", found.averaging_s, found.highest_s) == (signal, span_s, highest_s)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         (f"sum(rate({TOKENS}[1m])) > 1.1 * sum(rate({TOKENS}[5m])) or {USUAL}", "or has no value"),
@@ -298,7 +313,7 @@ GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
         (f"max({K}{{{DECODE}}})", "column 1: the max over instances has no value at counts that never ran"),
         (f"sum(irate({TOKENS}[1m]))", "column 5: irate has no value"),
         (f"sum(max_over_time({W}{{{DECODE}}}[1h]))", "column 5: max_over_time has no value"),
-        (f"max_over_time(sum({W}{{{DECODE}}})[1h:1m])", "column 1: max_over_time has no value"),
+        (f"sum({W}{{{PREFILL}}}) + max_over_time(sum({W}{{{DECODE}}})[1h:1m])", "max_over_time has no value"),
         (f"avg_over_time(sum({W}{{{DECODE}}})[1h:1m])", "column 1: a subquery of an expression has no value"),
         (f"histogram_quantile(0.95, sum({BUCKETS}))", "a quantile of sum without its buckets' edges (le)"),
         (f"histogram_quantile(0.95, max by (le) ({BUCKETS}))", "a quantile of max without its buckets'"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,16 @@ def annotation(body, name):
     return body["metadata"]["annotations"][ANNOTATION + name]
 
 
-def read(body, signal):
+def held_s(policy, body):
+    """Return the time whose highest value the adapter gives of an object's metric [s]."""
+    name = body["spec"]["metricsSources"][0]["targetMetric"]
+    rules = load_documents(text_of(policy, "adapter.yaml"))[0]["externalRules"]
+    (query,) = (rule["metricsQuery"] for rule in rules if rule["name"]["as"] == name)
+    found = re.fullmatch(r"sum\(max_over_time\(<<.Series>>\{.*\}\[(\d+)s\]\)\)", query)
+    return float(found[1])
+
+
+def read(policy, body, signal):
     """Return the controller's parameters as an object says them."""
     spec, given = body["spec"], lambda name: float(annotation(body, name).removesuffix("s"))
     return Kpa(
@@ -52,6 +62,7 @@ def read(body, signal):
         down_cooldown_s=given("scale-down-cooldown-window"),
         min_replicas=spec["minReplicas"],
         max_replicas=spec["maxReplicas"],
+        highest_s=held_s(policy, body),
     )
 
 
@@ -72,7 +83,7 @@ def test_what_is_written_reads_back_as_the_controllers_parameters(name):
     pools = {pool.role: pool for pool in kubernetes.sizings(policy, "hpa")[0]}
     for role, body in objects(policy).items():
         wanted = parameters(policy, pools[role])
-        found = read(body, wanted.signal)
+        found = read(policy, body, wanted.signal)
         # The range of the query is the adapter's, in its own file.
         alike = {"max_scale_down_rate": 0.0, "target": 0.0, "averaging_s": 0.0}
         assert replace(found, **alike) == replace(wanted, **alike)
@@ -124,6 +135,15 @@ def test_every_metric_is_served_by_a_rule_that_needs_no_selector():
             role = name.rpartition("_")[2]
             assert f'role="{role}"' in served[name]
             assert 'service="prod/chat"' in served[name]
+
+
+def test_shrinking_waits_for_the_highest_reading_and_not_for_the_lowest_count() -> None:
+    """AIBrix' own window is off, as it holds the lowest count; the query holds the highest reading."""
+    policy = full_policy()
+    for body in objects(policy).values():
+        assert annotation(body, "scale-down-cooldown-window") == "0s"
+        assert held_s(policy, body) == policy.reading.over_s
+    assert "reading.over_s" not in {loss.item for loss in export(policy, "aibrix").losses}
 
 
 def test_each_role_of_the_storm_service_has_its_target():
