@@ -2,11 +2,14 @@
 
 The checks are those of the CRD and of the webhook of Kthena 1.0.0 (workload.serving.volcano.sh/v1alpha1), and
 one more: the webhook takes a band that no pair of whole counts lies in, and the controller then clamps to the
-bounds and says nothing.
+bounds and says nothing. Nor does it look for a pair: it raises the role that falls short, so that the counts
+leave a narrow band at its other end, and at the next decision it may raise the other role. What is written is
+therefore as wide as whole counts need it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -41,6 +44,10 @@ _ONE_BEHAVIOR = "one behavior and one tolerance for both roles: {chosen}"
 _MISSING = "without the metric of one role Kthena decides for none of them: both counts hold"
 _PER_ROLE = "a replica of a role is one instance: its entry pod with its workers"
 _NO_PAIR = "no whole counts within the bounds lie between {low} and {high}"
+_TOO_NARROW = (
+    "at some counts within the bounds no whole counts lie in the interval; Kthena would leave it there, and "
+    "where nothing may shrink grow both roles until some do"
+)
 _UNKNOWN = "the run has no interval of the P/D ratio"
 _ONE_POOL = "one role only is scaled"
 
@@ -54,9 +61,11 @@ def export_kthena(policy: Policy, options: ExportOptions) -> Export:
     bounded, _, losses, why = translated.bounded_pools(policy, "Kthena")
     if why:
         return translated.refused(policy, options, CONTROLLER, why)
-    band, why = _band(policy, options, bounded)
+    interval = _interval(policy, options)
+    band, why = _band(policy, interval, bounded)
     scaler = parameters(policy, bounded, band)
-    losses = [*_known(policy, bounded, scaler), *_ratio_losses(losses, band, why)]
+    high = float(model.plain_number(interval[1])) if interval else None
+    losses = [*_known(policy, bounded, scaler), *_ratio_losses(losses, band, why, high)]
     losses += kubernetes.unsized(policy, set(scaler.pools))
     found = model.concerning(losses, policy)
     names = " and ".join(scaler.pools)
@@ -127,18 +136,24 @@ def _floored(policies: tuple[RatePolicy, ...]) -> tuple[RatePolicy, ...]:
     return (*policies, RatePolicy("Pods", 1, policies[0].period_s))
 
 
+def _interval(policy: Policy, options: ExportOptions) -> tuple[float, float] | None:
+    """Return the interval of prefill ÷ decode: the policy's where it keeps a ratio, else the run's."""
+    ratio = policy.pd_ratio
+    if ratio is None or not ratio.value:
+        return options.measured.ratio_band
+    return (ratio.low, ratio.high) if ratio.low is not None and ratio.high is not None else None
+
+
 def _band(
-    policy: Policy, options: ExportOptions, pools: Sequence[PoolSizing]
+    policy: Policy, interval: tuple[float, float] | None, pools: Sequence[PoolSizing]
 ) -> tuple[tuple[float, float] | None, str]:
     """Return the band of prefill ÷ decode as the object can hold it, or why there is none."""
     if {pool.role for pool in pools} != {"prefill", "decode"}:
         return None, _ONE_POOL
-    band, ratio = options.measured.ratio_band, policy.pd_ratio
-    if ratio is not None and ratio.value:
-        band = (ratio.low, ratio.high) if ratio.low is not None and ratio.high is not None else None
-    if band is None:
+    if interval is None:
         return None, _UNKNOWN
-    low, high = (float(model.plain_number(end)) for end in band)
+    low, high = (float(model.plain_number(end)) for end in interval)
+    high = keepable_high(low, high, *_pair_bounds(policy, pools))
     if not has_whole_pair(low, high, *_pair_bounds(policy, pools)):
         return None, _NO_PAIR.format(low=model.plain_number(low), high=model.plain_number(high))
     return (low, high), ""
@@ -151,6 +166,29 @@ def has_whole_pair(low: float, high: float, numerator: tuple[int, int], denomina
         if least <= min(numerator[1], math.floor(high * count + BAND_SLACK)):
             return True
     return False
+
+
+def keepable_high(low: float, high: float, numerator: tuple[int, int], denominator: tuple[int, int]) -> float:
+    """Return the end of a band in which counts stay that the controller raised into it.
+
+    It is the given end where each count of the denominator within its bounds (least, most), or the next one,
+    has a whole count beside it in the band. Else it is the least end with which that is so: with a narrower
+    one the counts stay outside, and both roles grow, one after the other, to the next pair there is, as long
+    as nothing may shrink.
+    """
+
+    def needed(count: int) -> float | None:
+        beside = math.ceil(low * count - BAND_SLACK)
+        return beside / count if numerator[0] <= beside <= numerator[1] else None
+
+    each = [needed(count) for count in range(max(1, denominator[0]), denominator[1] + 1)]
+    nearer = (min(one, two) for one, two in itertools.pairwise(each) if one is not None and two is not None)
+    found = max(nearer, default=high)
+    if found <= high:
+        return high
+    # Six digits are written: rounded up, the pair itself is still in the band.
+    scale = 10.0 ** (5 - math.floor(math.log10(found)))
+    return math.ceil(found * scale - BAND_SLACK) / scale
 
 
 def _document(
@@ -244,8 +282,13 @@ def _numbers(entry: Any) -> tuple[Any, ...]:
     return tuple(value for key, value in vars(entry).items() if key != "evidence")
 
 
-def _ratio_losses(given: Sequence[Loss], band: tuple[float, float] | None, why: str) -> list[Loss]:
-    """Return the losses of the ratio: the HPA's where no band is kept, else what Kthena does with it."""
+def _ratio_losses(
+    given: Sequence[Loss], band: tuple[float, float] | None, why: str, given_high: float | None
+) -> list[Loss]:
+    """Return the losses of the ratio: the HPA's where no band is kept, else what Kthena does with it.
+
+    ``given_high`` is the upper end of the interval as it is known; None without one.
+    """
     rest = translated.replaced(given, "pd_ratio", "pd_ratio.value", "primaries")
     if band is None:
         text = f"no ratioConstraint: {why}; nothing ties the counts of the roles"
@@ -256,7 +299,11 @@ def _ratio_losses(given: Sequence[Loss], band: tuple[float, float] | None, why: 
         f"each role is sized by the signal, then prefill ÷ decode is kept within {low} to {high}: the role "
         "that falls short grows, past the limits of a step where it must"
     )
-    return [*rest, Loss("pd_ratio.value", "approximated", text), Loss("primaries", "approximated", text)]
+    found = [*rest, Loss("pd_ratio.value", "approximated", text), Loss("primaries", "approximated", text)]
+    if given_high is not None and band[1] > given_high:
+        text = f"maxRatio is {high} instead of {model.plain_number(given_high)}: {_TOO_NARROW}"
+        found += [Loss("pd_ratio.high", "approximated", text), Loss("primaries", "approximated", text)]
+    return found
 
 
 _DIRECTION = shape.keys(

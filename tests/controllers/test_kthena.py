@@ -34,6 +34,7 @@ EVER_S = 1800.0
 """The longest window that Kthena takes [s]."""
 LOAD = Metric("load", 100.0, averaging_s=15.0)
 OPEN = Rules(0.0, (RatePolicy("Pods", 100, 15.0),))
+OFF = Rules(0.0, (RatePolicy("Pods", 0, 15.0), RatePolicy("Percent", 0, 15.0)), "Disabled")
 NAN = math.nan
 
 
@@ -153,6 +154,32 @@ def test_kthena_repairs_the_ratio_at_each_decision() -> None:
     orders = batch.step(seen)
     assert {role: one.tolist() for role, one in orders.counts.items()} == {"prefill": [8], "decode": [8]}
     assert Why(orders.code["prefill"][0]) is Why.RATIO
+
+
+@pytest.mark.parametrize(
+    ("high", "down", "counts"),
+    [
+        (1.04, OPEN, {"prefill": 8, "decode": 7}),
+        (1.04, OFF, {"prefill": 26, "decode": 25}),
+        (1.15, OFF, {"prefill": 8, "decode": 7}),
+    ],
+)
+def test_kthena_leaves_a_narrow_band_or_climbs_to_its_next_pair(
+    high: float, down: Rules, counts: dict[str, int]
+) -> None:
+    """7 and 7 are asked for, and of 1.02 to 1.04 the first pair is 26 to 25: raised, prefill is over it.
+
+    Where nothing may shrink, each decision raises a role further on; in a band that holds 8 to 7 none does.
+    """
+    role = Kthena((LOAD,), 1, 60, 0.1, OPEN, down)
+    band = RatioConstraint(1.02, high, (1, 60), (1, 60))
+    batch = autoscalers([Autoscaler("kthena", {"prefill": role, "decode": role}, band)])
+    found = {"prefill": 7, "decode": 7}
+    for row in range(1, 16):
+        readings = {("load", name): [700.0] * row for name in found}
+        asked = batch.step(fleet_of_roles(readings, found, t_s=60.0 * row)).counts
+        found = {name: int(one[0]) for name, one in asked.items()}
+    assert found == counts
 
 
 def test_kthena_does_not_keep_the_count_that_it_found() -> None:

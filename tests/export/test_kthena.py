@@ -1,19 +1,21 @@
 """Kthena AutoscalingPolicies of a policy: what the CRD and the webhook take, the ratio, what is lost."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from export.scenes import full_policy, renamed_keys
 from export.test_keda import POLICIES, two_primaries
 
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.hpa import Metric, RatePolicy, Rules
-from hs_analysis.controllers.kthena import Kthena, RatioConstraint
+from hs_analysis.controllers.kthena import Kthena, RatioBand, RatioConstraint, within_ratio
 from hs_analysis.export import ExportOptions, export, kubernetes
-from hs_analysis.export.kthena import has_whole_pair, lint_kthena, parameters
+from hs_analysis.export.kthena import has_whole_pair, keepable_high, lint_kthena, parameters
 from hs_analysis.export.model import Measured, load_documents
 from hs_analysis.policy.model import Bounds, Cooldown
 
@@ -148,6 +150,45 @@ def test_a_band_that_can_not_be_kept_is_left_out_and_said(policy, options, says)
     made = export(policy, "kthena", options)
     assert "ratioConstraint" not in target(body_of(policy, options))
     assert any(loss.item == "primaries" and says in loss.text for loss in made.losses)
+
+
+@pytest.mark.parametrize(
+    ("band", "prefill", "decode", "high"),
+    [
+        ((0.45, 0.56), (1, 20), (1, 40), 0.56),  # a decode count without a partner has a neighbour with one
+        ((0.874, 0.912), (3, 18), (2, 20), 1.0),  # 7 to 8 is the first pair, and 3 to 3 are asked for
+        ((0.874, 0.912), (7, 18), (2, 11), 0.912),  # 7 to 8, 8 to 9, 9 to 10 and 10 to 11 are all
+        ((1.02, 1.04), (5, 60), (5, 60), 1.16667),
+        ((40.0, 50.0), (1, 12), (1, 24), 50.0),
+    ],
+)
+def test_a_band_is_as_wide_as_whole_counts_need_it(band, prefill, decode, high):
+    """From any counts that the bounds allow the repair ends in the band, at most one instance further on."""
+    found = keepable_high(*band, prefill, decode)
+    assert found == pytest.approx(high)
+    held = RatioBand.of([RatioConstraint(band[0], found, prefill, decode)])
+    for count in range(*decode):
+        start = math.ceil(band[0] * count - 1e-9)
+        if not prefill[0] <= start <= prefill[1] - 2:
+            continue
+        counts = {"prefill": np.array([float(start)]), "decode": np.array([float(count)])}
+        for _ in range(4):
+            counts = within_ratio(counts, held)
+        assert band[0] <= counts["prefill"][0] / counts["decode"][0] <= found
+        assert counts["decode"][0] <= count + 1
+
+
+def test_an_interval_narrower_than_whole_counts_is_written_wider_and_said():
+    """Kthena takes the narrow one and leaves it, or grows both roles to the next pair, 26 to 25."""
+    policy = full_policy(bounds={"prefill": Bounds(5, 60), "decode": Bounds(5, 60)})
+    narrow = replace(policy, pd_ratio=replace(policy.pd_ratio, value=1.03, low=1.02, high=1.04))
+    assert (ratio_of(body_of(narrow))["minRatio"], ratio_of(body_of(narrow))["maxRatio"]) == (
+        "1.02",
+        "1.16667",
+    )
+    told = {loss.item: loss.text for loss in export(narrow, "kthena").losses}
+    assert "1.16667 instead of 1.04" in told["pd_ratio.high"]
+    assert "pd_ratio.high" not in {loss.item for loss in export(policy, "kthena").losses}
 
 
 @pytest.mark.parametrize("name", SCALED)
