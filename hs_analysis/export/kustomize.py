@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hs_analysis.errors import ContractError
+from hs_analysis.export import shape
 from hs_analysis.export.model import comment, dump_documents, load_documents
 
 KUSTOMIZATION = "kustomization.yaml"
@@ -78,14 +79,17 @@ def _objects(name: str, text: str) -> list[Mapping[str, Any]]:
 
 def lint_kustomization(base: Mapping[str, Any], files: Mapping[str, str]) -> list[str]:
     """Return what is wrong with a base beside the files of its folder, one sentence a problem."""
-    found = [f"{key} is unknown" for key in sorted(set(base) - _KEYS)]
-    if (base.get("apiVersion"), base.get("kind")) != KIND:
+    found = _BASE(base, "")
+    if found:
+        return [said.removeprefix(".") for said in found]
+    if (base["apiVersion"], base["kind"]) != KIND:
         found.append(f"apiVersion and kind are not {' '.join(KIND)}")
-    listed: Sequence[str] = base.get("resources") or []
-    found += [f"{name} is not in the folder" for name in listed if name not in files]
-    found += [f"{name} is listed twice" for name in sorted({n for n in listed if listed.count(n) > 1})]
-    if not listed:
-        found.append("resources is empty")
+    listed: Sequence[str] = base["resources"]
+    for place, name in enumerate(listed):
+        if name not in files:
+            found.append(f"resources[{place}]: {name} is not in the folder")
+        if name in listed[:place]:
+            found.append(f"resources[{place}]: {name} is listed twice")
     seen: set[tuple[str, ...]] = set()
     for name in dict.fromkeys(listed):
         for body in load_documents(files.get(name, "")):
@@ -97,4 +101,7 @@ def lint_kustomization(base: Mapping[str, Any], files: Mapping[str, str]) -> lis
     return found
 
 
-_KEYS = {"apiVersion", "kind", "namespace", "labels", "resources"}
+_BASE = shape.keys(
+    {"apiVersion": shape.text, "kind": shape.text, "resources": shape.listed(shape.text)},
+    {"namespace": shape.text, "labels": shape.listed(shape.anything)},
+)

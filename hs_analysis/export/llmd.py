@@ -203,10 +203,9 @@ def lint_llmd(manifest: Mapping[str, Any]) -> list[str]:
     found = keda.lint_scaled_object(manifest)
     for place, trigger in enumerate((manifest.get("spec") or {}).get("triggers") or []):
         query = str((trigger.get("metadata") or {}).get("query", ""))
+        where = f"spec.triggers[{place}]: metadata.query"
         if "vector(" in query:
-            found.append(f"spec.triggers[{place}]: vector(0) reads a missing metric as idle and scales in")
+            found.append(f"{where}: vector(0) reads a missing metric as idle and scales in")
         if "llm_d_epp_inflight_tokens" in query and " / " not in query:
-            found.append(
-                f"spec.triggers[{place}]: the backlog is not divided, and its threshold is in seconds"
-            )
+            found.append(f"{where}: the backlog is not divided, and its threshold is in seconds")
     return found

@@ -214,6 +214,49 @@ def _stretches(path: Path, text: str) -> str:
     return f"{count} event{'s' * (count != 1)} for --events"
 
 
+def _dashboard(path: Path, text: str) -> str:
+    """Check a dashboard for Grafana as hsa export writes it."""
+    from hs_analysis.export.grafana import lint_dashboard
+
+    data = _json(path, text)
+    refuse(path, [(said.removeprefix("dashboard."), _lines(text)) for said in lint_dashboard(data)])
+    return f"dashboard of {len(data['panels'])} panels"
+
+
+def _is_dashboard(text: str) -> bool:
+    """Whether a file is a dashboard of ours: any other one may hold what is not written here."""
+    return text.lstrip().startswith("{") and '"panels"' in text and OUR_DASHBOARD in text[:1000]
+
+
+def _kustomization(path: Path, text: str) -> str:
+    """Check a Kustomize base as hsa export writes it, with the objects beside it."""
+    from ruamel.yaml.error import YAMLError
+
+    from hs_analysis.export.kustomize import lint_kustomization
+    from hs_analysis.export.model import load_documents
+    from hs_analysis.pipeline.object_files import bodies
+
+    ((base, _), lines), *more = bodies(path, text)
+    if more:
+        raise InputError("holds more than one document", where=str(path))
+    beside, broken = {}, []
+    for place, name in enumerate(base.get("resources") or []):
+        if (other := path.parent / str(name)).is_file():
+            beside[name] = other.read_text("utf-8")
+            try:
+                load_documents(beside[name])
+            except YAMLError:
+                beside[name] = ""
+                broken.append(f"resources[{place}]: {name} is no YAML: hsa validate {other}")
+    refuse(path, [(said, lines) for said in [*lint_kustomization(base, beside), *broken]])
+    return f"Kustomize base of {len(base['resources'])} files"
+
+
+def _is_kustomization(path: Path, text: str) -> bool:
+    """Whether a file is a base of ours: those of others list folders, addresses and patches."""
+    return path.name == KUSTOMIZATION and "app.kubernetes.io/part-of: hs-analysis" in text
+
+
 def _json(path: Path, text: str) -> Any:
     try:
         found = json.loads(text)
@@ -229,6 +272,10 @@ def _lines(text: str) -> Lines:
     return found[0] if found else {"": 1}
 
 
+OUR_DASHBOARD = '"hs_analysis"'
+"""Tag of a dashboard that hsa export wrote."""
+KUSTOMIZATION = "kustomization.yaml"
+
 PLAN = '"hs-analysis/plan/'
 """Beginning of the schema's name in a plan."""
 
@@ -238,7 +285,9 @@ KINDS: tuple[FileKind, ...] = (
     FileKind("summary", lambda path, text: path.name == "summary.json" or _is_summary(text), _summary),
     FileKind("policy", lambda _path, text: "schema: hs-analysis/policy/" in text, _policy),
     FileKind("topology", lambda _path, text: "schema: hs-analysis/topology/" in text, _topology),
+    FileKind("dashboard", lambda path, text: path.suffix == ".json" and _is_dashboard(text), _dashboard),
     FileKind("stretches", _is_stretches, _stretches),
+    FileKind("kustomization", _is_kustomization, _kustomization),
     FileKind("objects", lambda path, _text: path.suffix in (".yaml", ".yml", ".json"), check_objects),
 )
 """What can be checked, in the order it is tried."""

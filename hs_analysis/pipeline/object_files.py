@@ -30,7 +30,7 @@ def check_objects(path: Path, text: str) -> str:
     refuse_templates(text, str(path))
     ours = bool(OURS.search(text[:HEAD]))
     found, names, others = list[tuple[str, Lines]](), list[str](), list[str]()
-    for (body, prefix), lines in _bodies(path, text):
+    for (body, prefix), lines in bodies(path, text):
         check = _check_of(path, body, ours=ours)
         if check is None:
             others.append(str(body.get("kind") or "a document without kind"))
@@ -50,10 +50,15 @@ def _called(body: Mapping[str, Any]) -> str:
         metadata = body.get("metadata")
         name = metadata.get("name") if isinstance(metadata, Mapping) else None
         return f"{body['kind']} {name}" if name else str(body["kind"])
-    return "rules" if "groups" in body else "rules of an adapter" if "externalRules" in body else "planner"
+    names = {
+        "groups": "rules",
+        "externalRules": "rules of an adapter",
+        "valid_samples": "calibration record of a router",
+    }
+    return next((name for key, name in names.items() if key in body), "planner")
 
 
-def _bodies(path: Path, text: str) -> Iterator[tuple[tuple[Mapping[str, Any], str], Lines]]:
+def bodies(path: Path, text: str) -> Iterator[tuple[tuple[Mapping[str, Any], str], Lines]]:
     """Yield every object with its path in its document, lists taken apart, and the lines of the document."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError

@@ -14,6 +14,7 @@ from export.scenes import full_policy
 
 from hs_analysis.errors import HsError, ManyErrors
 from hs_analysis.export import ExportOptions, Measured, export
+from hs_analysis.export.kustomize import kustomization
 from hs_analysis.pipeline.file_kinds import check_file
 from hs_analysis.schema.results import Estimate
 
@@ -141,6 +142,16 @@ def exported(target: str, suffix: str) -> str:
     files = export(full_policy(), target, ExportOptions(measured=MEASURED)).files
     (text,) = [text for name, text in files.items() if name.endswith(suffix)]
     return text
+
+
+BESIDE = "chat.scaledobjects.yaml"
+"""File that a Kustomize base lists."""
+
+
+@cache
+def base_of_keda() -> str:
+    """Return a Kustomize base of the objects of KEDA."""
+    return kustomization("keda", {BESIDE: exported("keda", "scaledobjects.yaml")}, {})
 
 
 @cache
@@ -295,6 +306,46 @@ CASES = [
         "chat.autoscalerpolicies.yaml", lambda: exported("ome", "autoscalerpolicies.yaml"),
         ("providerRef:", "providerRf:", "providerRf:", "is unknown; did you mean providerRef?"),
     ),
+    *_of(
+        "chat.alerts.yaml", lambda: exported("rules", "alerts.yaml"),
+        ("severity: critical", "severty: critical", "labels:", "severity None is not one of"),
+        ("    for: 1m", "    for: soon", "for: soon", "for 'soon' is not a duration"),
+    ),
+    *_of(
+        "chat.token-aware.yaml", lambda: exported("llmd", "token-aware.yaml"),
+        (") / 9000", ")", "inflight_tokens", "the backlog is not divided"),
+        ("query: sum(vllm", "query: vector(0) or sum(vllm", "vector(0) or", "reads a missing metric as idle"),
+    ),
+    *_of(
+        "chat.calibration.json", lambda: exported("llmd", "calibration.json"),
+        ('"schema_version": 1', '"schema_version": 2', '"schema_version": 2', "schema_version"),
+        ('"status": "NOT_RUN"', '"status": "DONE"', '"DONE"', "status"),
+    ),
+    *_of(
+        "chat.inferenceservice.yaml", lambda: exported("ome", "inferenceservice.yaml"),
+        ("autoscalerPolicyRef:", "autoscalerPolicyRf:", "PolicyRf", "did you mean autoscalerPolicyRef?"),
+    ),
+    *_of(
+        "chat.storm.yaml", lambda: exported("aibrix", "podautoscalers.yaml"),
+        ("roleName: decode", "rolName: decode", "rolName", "rolName is unknown; did you mean roleName?"),
+        ("kind: StormService", "kind: Deployment", "subTargetSelector:", "is for the roles of a Storm"),
+    ),
+    *_of(
+        "chat.rbg.yaml", lambda: exported("rbg", "rolebasedgroup.yaml"),
+        ("OrderScheduled", "OrderSched", "progression", "'OrderSched' is not one of"),
+    ),
+    *_of(
+        "chat.dashboard.json", lambda: exported("grafana", "dashboard.json"),
+        ('"schemaVersion"', '"schemaVersoin"', '"schemaVersoin"', "did you mean schemaVersion?"),
+        ('"id": 2,', '"id": 1,', '"panels"', "an id is used twice"),
+        ('"w": 24', '"w": 30', '"w": 30', "30"),
+    ),
+    *_of(
+        "kustomization.yaml", base_of_keda,
+        ("chat.scaledobjects", "chat.scaledobject", "chat.scaledobject.yaml", "is not in the folder"),
+        ("resources:", "resurces:", "resurces:", "resurces is unknown"),
+        ("k8s.io/v1beta1", "k8s.io/v1", "k8s.io/v1", "apiVersion and kind are not"),
+    ),
     *_of("what.yaml", "a: 1\n", ("a: 1", "schema: hs-analysis/polcy/v1", "schema", "is none of hs_analysis")),
 ]  # fmt: skip
 
@@ -316,6 +367,7 @@ def problems(path: Path) -> list[HsError]:
 def test_a_fault_is_told_with_its_line(case: Broken, tmp_path: Path) -> None:
     """A line names the place and says why; little else is made of it, and nothing ends in a bug."""
     path = tmp_path / case.name
+    (tmp_path / BESIDE).write_text(exported("keda", "scaledobjects.yaml"), "utf-8")
     path.write_text(case.content(), "utf-8")
     told = problems(path)
     place = re.compile(rf"{re.escape(str(path))}(:| line ){case.line()}(:|$)")
@@ -328,6 +380,7 @@ def test_the_same_file_without_its_fault_is_valid(name: str, tmp_path: Path) -> 
     """No fault is seen where there is none."""
     case = next(one for one in CASES if one.name == name)
     path = tmp_path / name
+    (tmp_path / BESIDE).write_text(exported("keda", "scaledobjects.yaml"), "utf-8")
     path.write_text(case.text(), "utf-8")
     assert [one.line() for one in problems(path)] == []
 
