@@ -154,13 +154,25 @@ def test_recorded_instances_and_loads_are_the_studys(loaded: Loaded) -> None:
             if "per_instance" in name and of == role
         ]
         signal = name.removeprefix("hs_").removesuffix("_per_instance").removesuffix("_and_waiting")
-        load = {t: v / counts[t] for t, v in loaded.study(signal, role).items() if t in counts}
-        mean = _weighed(loaded, load, dict.fromkeys(load, 1.0), _windows(loaded, expr))
+        total = _total(loaded, loaded.study(signal, role), expr)
         got = loaded.values(expr)
         if "_and_waiting" in name:  # what waits is added to the work that the study judged
             waits = {t for t, v in loaded.study("queue_length", "prefill").items() if v == 0}
             got = {t: v for t, v in got.items() if {t, t - MINUTE_S} <= waits}
-        _near(got, mean, 30)
+        _near(got, {t: v / counts[t] for t, v in total.items() if counts.get(t)}, 30)
+
+
+def _total(loaded: Loaded, total: dict[float, float], expr: str) -> dict[float, float]:
+    """Return what an expression makes of a pool's total: its mean, or a fresher one while that is higher."""
+    flat = dict.fromkeys(total, 1.0)
+    found = re.search(r"\[(\d+)m\]\)\)? > ([\d.]+) \* .*?\[(\d+)m\]", expr)
+    if not found:
+        return _weighed(loaded, total, flat, _windows(loaded, expr))
+    fresh, usual = (
+        _weighed(loaded, total, flat, round(int(span) * MINUTE_S / loaded.frame.window_s))
+        for span in (found[1], found[3])
+    )
+    return {t: fresh[t] if fresh[t] > float(found[2]) * usual[t] else usual[t] for t in usual}
 
 
 def test_recorded_lengths_are_those_of_the_history(loaded: Loaded) -> None:
