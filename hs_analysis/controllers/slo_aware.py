@@ -1,10 +1,11 @@
 """llm-d's SLO-aware autoscaling: P90 latencies ÷ SLO, a formula of KEDA, and the HPA behind it.
 
 After the control law in https://github.com/llm-d/llm-d, guides/workload-autoscaling/README.slo-aware.md
-(d38c9f0, experimental there; its manifests were not read). The signal is the worse of P90 ÷ SLO, at most 2,
-averaged over 45 s. Latencies that are not there count as an idle pool. Above the upper threshold the formula
-asks for as much more as the signal is over it, less what is starting already; below the lower threshold it
-asks for as much less as the signal is under it. The HPA's own tolerance acts on the answer.
+(d38c9f0, experimental there; its manifests were read in a fork, zetxqx/llm-d at c397e67). The signal is the
+worse of P90 ÷ SLO, at most 2, averaged over 45 s. Latencies that are not there count as an idle pool. Above
+the upper threshold the formula asks for as much more as the signal is over it, less what is starting already;
+below the lower threshold it asks for as much less as the signal is under it. The HPA's own tolerance acts on
+the answer.
 
 The guide scales one pool by both latencies. That TTFT drives prefill and TPOT decode it calls future work:
 two objects, one a pool, are that reading of it.

@@ -2,6 +2,7 @@
 
 from hs_analysis.export.blanks import Blank
 from hs_analysis.export.cluster_names import NameFound, NamesOfCluster, names_of
+from hs_analysis.export.kustomize import ALTERNATIVES
 from hs_analysis.export.model import (
     Export,
     ExportOptions,
@@ -25,6 +26,7 @@ from hs_analysis.export.targets import TARGETS, ExportTarget, export
 from hs_analysis.schema.names import NOT_RECOMMENDED
 
 __all__ = [
+    "ALTERNATIVES",
     "NOT_RECOMMENDED",
     "TARGETS",
     "Blank",

@@ -13,11 +13,15 @@ from typing import Any
 from hs_analysis.errors import ContractError
 from hs_analysis.export import shape
 from hs_analysis.export.model import comment, dump_documents, load_documents
+from hs_analysis.export.slo_aware import SLO_AWARE_SUFFIX
 
 KUSTOMIZATION = "kustomization.yaml"
 KIND = ("kustomize.config.k8s.io/v1beta1", "Kustomization")
 PART_OF = {"app.kubernetes.io/part-of": "hs-analysis"}
 """Label of every object of a base, so that they are found and taken back together."""
+
+ALTERNATIVES = (SLO_AWARE_SUFFIX,)
+"""Ends of files that are applied in place of others."""
 
 PATCHED = ("LLMInferenceService", "InferenceService")
 """Kinds that a file changes and does not create."""
@@ -71,7 +75,12 @@ def kustomization(
 
 
 def _objects(name: str, text: str) -> list[Mapping[str, Any]]:
-    """Return the objects of a file that a cluster can create; none where one of its documents is no such."""
+    """Return the objects of a file that a cluster can create; none where one of its documents is no such.
+
+    What takes the place of another file of the folder stays outside: the two exclude each other.
+    """
+    if name.endswith(ALTERNATIVES):
+        return []
     documents = load_documents(text) if name.endswith(".yaml") else []
     created = [one for one in documents if one.get("kind") and one["kind"] not in PATCHED]
     return created if len(created) == len(documents) else []

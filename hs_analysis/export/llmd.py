@@ -17,6 +17,7 @@ from hs_analysis.export import blanks, keda, kubernetes, model, rules, translate
 from hs_analysis.export.calibration import CALIBRATION_SUFFIX, calibration_record
 from hs_analysis.export.model import Export, ExportOptions, Loss, PrometheusAccess
 from hs_analysis.export.queries import quoted
+from hs_analysis.export.slo_aware import SLO_AWARE_SUFFIX, slo_aware_file
 from hs_analysis.policy.model import Policy
 
 TITLE = "llm-d token-aware ScaledObjects keda.sh/v1alpha1 (after its token-aware guide, 560d420)"
@@ -86,6 +87,8 @@ def export_llmd(policy: Policy, options: ExportOptions) -> Export:
     stem = model.file_stem(policy.service)
     files[f"{stem}.{LLMD_SUFFIX}"] = head + model.dump_documents(bodies)
     files[f"{stem}.{CALIBRATION_SUFFIX}"] = calibration_record(policy, options)
+    if alternative := slo_aware_file(policy, options):
+        files[f"{stem}.{SLO_AWARE_SUFFIX}"] = alternative
     return Export(TARGET, files, found)
 
 

@@ -33,6 +33,7 @@ from hs_analysis.export.model import (
 from hs_analysis.export.ome import OME_SUFFIX, SERVICE_SUFFIX, export_ome, lint_policies, lint_service
 from hs_analysis.export.rbg import RBG_SUFFIX, export_rbg, lint_rbg
 from hs_analysis.export.rules import RULES_SUFFIX, lint_rules
+from hs_analysis.export.slo_aware import SLO_AWARE_SUFFIX, lint_slo_aware
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import EXPORT_TARGETS
 
@@ -85,7 +86,14 @@ ROWS: tuple[ExportTarget, ...] = (
     ),
     ExportTarget("dynamo", export_dynamo, {**_RULES, DYNAMO_SUFFIX: lint_planner}),
     ExportTarget(
-        "llmd", export_llmd, {**_RULES, LLMD_SUFFIX: lint_llmd, CALIBRATION_SUFFIX: lint_calibration}
+        "llmd",
+        export_llmd,
+        {
+            **_RULES,
+            LLMD_SUFFIX: lint_llmd,
+            SLO_AWARE_SUFFIX: lint_slo_aware,
+            CALIBRATION_SUFFIX: lint_calibration,
+        },
     ),
     ExportTarget("rbg", export_rbg, {**_RULES, RBG_SUFFIX: lint_rbg}),
     ExportTarget("ome", export_ome, {**_RULES, OME_SUFFIX: lint_policies, SERVICE_SUFFIX: lint_service}),
@@ -129,8 +137,9 @@ def lints_of(file: str, body: Mapping[str, Any]) -> Lint | None:
         The document.
     """
     found = _OBJECTS.get((str(body.get("apiVersion")), str(body.get("kind"))))
-    if found is lint_scaled_object and file.endswith(LLMD_SUFFIX):
-        return lint_llmd
+    if found is lint_scaled_object:
+        by_name = {LLMD_SUFFIX: lint_llmd, SLO_AWARE_SUFFIX: lint_slo_aware}
+        return next((lint for end, lint in by_name.items() if file.endswith(end)), found)
     if found is None and "kind" not in body:
         found = next((lint for key, lint in _WITHOUT_KIND.items() if key in body), None)
     return found

@@ -18,6 +18,7 @@ from hs_analysis.catalogue import Catalogue
 from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.errors import HsError
 from hs_analysis.export import (
+    ALTERNATIVES,
     ExportOptions,
     Measured,
     NamesOfCluster,
@@ -201,7 +202,8 @@ def deployed_as(
     refused = next((loss.text for loss in made.losses if (loss.item, loss.kind) == ("*", "refused")), "")
     if refused:
         return Deployed(own, refused)
-    found = _read_back(made.files, policy.sized_roles, (frame, derived, settings, series, known))
+    together = {name: text for name, text in made.files.items() if not name.endswith(ALTERNATIVES)}
+    found = _read_back(together, policy.sized_roles, (frame, derived, settings, series, known))
     return Deployed(own, found) if isinstance(found, str) else Deployed(replace(found, name=target))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.export import TARGETS, Export, ExportOptions, NamesOfCluster, Watched, export
-from hs_analysis.export.kustomize import KUSTOMIZATION, kustomization
+from hs_analysis.export.kustomize import ALTERNATIVES, KUSTOMIZATION, kustomization
 from hs_analysis.export.model import load_documents, warning_of
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
@@ -198,7 +198,7 @@ def _guide(decision: Mapping[str, Any], made: Export, shared: Mapping[str, str])
     files = [
         ExportedFile(path, tuple(load_documents(text)))
         for path, text in places.values()
-        if path.endswith(".yaml")
+        if path.endswith(".yaml") and not path.endswith(ALTERNATIVES)
     ]
     return guide(decision, made.target, files, [blank.sentence() for blank in made.to_fill])
 

@@ -317,6 +317,11 @@ CASES = [
         ("query: sum(vllm", "query: vector(0) or sum(vllm", "vector(0) or", "reads a missing metric as idle"),
     ),
     *_of(
+        "chat.slo-aware.yaml", lambda: exported("llmd", "slo-aware.yaml"),
+        ("saturation > 0.55", "saturation > 0.35", "formula", "is not the guide's"),
+        ("name: readyReplicas", "name: ready", "triggers:", "which the formula names"),
+    ),
+    *_of(
         "chat.calibration.json", lambda: exported("llmd", "calibration.json"),
         ('"schema_version": 1', '"schema_version": 2', '"schema_version": 2', "schema_version"),
         ('"status": "NOT_RUN"', '"status": "DONE"', '"DONE"', "status"),

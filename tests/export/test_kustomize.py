@@ -43,7 +43,9 @@ def test_a_base_lists_the_objects_of_its_folder_and_nothing_else(target: str) ->
     assert base["namespace"] == "prod"
     assert base["labels"] == [{"pairs": PART_OF, "includeSelectors": False}]
     outside = {
-        name for name in files if name.endswith(("rules.yaml", "adapter.yaml", ".json", "service.yaml"))
+        name
+        for name in files
+        if name.endswith(("rules.yaml", "adapter.yaml", ".json", "service.yaml", "slo-aware.yaml"))
     }
     assert set(base["resources"]) == set(files) - outside
     assert lint_kustomization(base, files) == []
