@@ -45,6 +45,11 @@ _OWN_MODEL = (
     "engines are sized by the planner's own model of them, learnt from what runs: no target, query, band or "
     "ratio of the policy is said"
 )
+_NOT_HELD = (
+    "nothing holds a shrinking pool: the planner sizes it for the mean of 180 s, and one minute that reads "
+    "as zero, as after a restart of counters, is a third of it"
+)
+_NO_REST = "nothing rests beyond the planner's own interval"
 _ONE_WORKER = "load mode adds or removes one worker at a time, and acts again only when it runs"
 _BUDGET = "one GPU budget for both pools: each may grow into what the other leaves"
 _NO_MOST = "no upper bound: how many GPUs an instance has is not known, so that there is no budget"
@@ -109,6 +114,8 @@ def _sla_keys(goals: Mapping[str, float], mode: str) -> dict[str, Any]:
         **{GOALS[name]: _digits(1000.0 * goals[name]) for name in NEEDED[mode]},
         "enable_throughput_scaling": True,
         "enable_load_scaling": False,
+        # Its own interval of 180 s is left: 300 s broke the SLO under faults less in 10 of 18 simulated
+        # histories and more in 8, and under bursts more in 14.
         # Growth follows the newest reading in a policy too; the planner's own ARIMA would foresee.
         "load_predictor": "constant",
         "pre_deployment_sweeping_mode": "none",
@@ -167,12 +174,13 @@ def _losses(policy: Policy, roles: Sequence[str], body: Mapping[str, Any]) -> li
     found = translated.replaced(
         kubernetes.known_losses(policy, CONTROLLER), "guards", "*.source", *_SAID_HERE
     )
+    held = Loss("cooldown", "approximated" if own else "dropped", _NOT_HELD if own else _NO_REST)
+    found = [held, *found]
     found += [
         Loss("primaries", "approximated", _OWN_MODEL if own else "thresholds of the planner's own reading"),
         Loss("pd_ratio", "dropped", "nothing ties the two pools but the GPU budget"),
         Loss("reading", "dropped", "the planner reads by intervals of its own"),
         Loss("hysteresis", follows, _OWN_MODEL if own else "both ends of the band are the thresholds"),
-        Loss("cooldown", "dropped", "nothing rests beyond the planner's own interval"),
         Loss("step", "dropped", _EIGHT if own else _ONE_WORKER),
         Loss("guards", "approximated", "their limits are the planner's goals; tiers are not said" if own else
              "load mode looks at no latency"),

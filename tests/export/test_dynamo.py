@@ -75,6 +75,12 @@ def test_without_usage_the_planner_is_asked_for_the_slo():
     assert "own model" in losses["primaries"]
 
 
+def test_the_first_line_says_that_nothing_holds_a_shrinking_pool():
+    """It is why the file breaks the SLO more under faults; by thresholds one worker goes at a time."""
+    assert "one minute that reads as zero" in written(full_policy()).splitlines()[0]
+    assert "one minute that reads as zero" not in written(usage())
+
+
 def test_usage_is_written_in_percent_at_both_ends_of_the_band():
     """0.7 with a band of 0.9 to 1.05: out above 73.5 %, in below 63 %, and no latency beside it."""
     body = config(usage())
