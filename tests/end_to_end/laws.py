@@ -235,14 +235,17 @@ OWN_UNIT = ("llm_d_epp_inflight_tokens", "vllm:kv_cache_usage_perc")
 
 
 def _thresholds(body: Any) -> Iterator[tuple[str, str]]:
-    """Yield every threshold of an object with its key, at any depth."""
+    """Yield every threshold of an object with its key, at any depth; operands of a formula have none."""
     if isinstance(body, list):
         for one in body:
             yield from _thresholds(one)
     if not isinstance(body, dict):
         return
     llmd = any(name in str(body.get("query", "")) for name in OWN_UNIT) and "job=" not in str(body["query"])
+    formula = (body.get("advanced") or {}).get("scalingModifiers")
     for key, value in body.items():
+        if key == "triggers" and formula:
+            continue
         if key in THRESHOLDS and isinstance(value, str) and not llmd:
             yield key, value
         else:
