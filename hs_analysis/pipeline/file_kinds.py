@@ -254,7 +254,9 @@ def _kustomization(path: Path, text: str) -> str:
 
 def _is_kustomization(path: Path, text: str) -> bool:
     """Whether a file is a base of ours: those of others list folders, addresses and patches."""
-    return path.name == KUSTOMIZATION and "app.kubernetes.io/part-of: hs-analysis" in text
+    from hs_analysis.export.kustomize import KUSTOMIZATION, PART_OF
+
+    return path.name == KUSTOMIZATION and all(f"{key}: {value}" in text for key, value in PART_OF.items())
 
 
 def _json(path: Path, text: str) -> Any:
@@ -274,7 +276,6 @@ def _lines(text: str) -> Lines:
 
 OUR_DASHBOARD = '"hs_analysis"'
 """Tag of a dashboard that hsa export wrote."""
-KUSTOMIZATION = "kustomization.yaml"
 
 PLAN = '"hs-analysis/plan/'
 """Beginning of the schema's name in a plan."""
