@@ -148,7 +148,8 @@ def without_today(outcome: ReplayOutcome) -> ReplayOutcome:
     )
     chance = pl.when(pl.col("policy") != CURRENT).then(pl.col("violation_probability"))
     timeline = outcome.timeline.with_columns(chance.alias("violation_probability"))
-    return ReplayOutcome(replace(result, policies=rows, calibration=calibration), timeline)
+    judged = replace(result, policies=rows, calibration=calibration)
+    return replace(outcome, result=judged, timeline=timeline)
 
 
 def _doubt(

@@ -65,7 +65,6 @@ from hs_analysis.policy.waiting import QUEUE, WAITS_IN, with_waiting
 from hs_analysis.replay import (
     NO_FAULT,
     ReplayOutcome,
-    fault_means,
     faults_named,
     replay_day,
     replay_service,
@@ -255,7 +254,8 @@ def replay_one(task: ServiceTask) -> Backtest:
     others = other_version(test, train, tables.read(task.run, "versions"))
     every = controls.of | controls.ratios
     whole = (frame, read_derived(task.run, frame.service))
-    outcome = replay_service(test, train, derived, every, task.settings, typed, others, whole)
+    struck = _struck(controls)
+    outcome = replay_service(test, train, derived, every, task.settings, typed, others, whole, struck)
     apart = counts_apart(outcome.timeline, CURRENT, train.pools)
     doubt = None
     if current is not None:
@@ -270,8 +270,7 @@ def replay_one(task: ServiceTask) -> Backtest:
     told = None if current is None else _told(task, frame, current, outcome, apart, doubt, name)
     known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
     known |= {"ratio_rows": controls.ratio_rows} if controls.ratio_rows else {}
-    files = {row: named[row] for row in (name, *TRANSLATED.values()) if row in named}
-    under = _under_faults(task, test, train, derived, files if name in named else {})
+    under = _under_faults(next(iter(struck), ""), outcome.under_faults)
     known |= {"deployed": controls.said, "under_faults": under, "graces": pods}
     known |= _on_its_day(task, frame, controls)
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
@@ -295,25 +294,27 @@ def _placed(
         )
 
 
-def _under_faults(
-    task: ServiceTask,
-    test: ServiceFrame,
-    train: ServiceFrame,
-    derived: Derived,
-    controls: Mapping[str, Control],
-) -> dict[str, Any]:
-    """Return how often faults and bursts break the SLO on the test window.
+def _struck(controls: _Controls) -> dict[str, Control]:
+    """Return what faults strike: the headline, then what the files of other targets set up.
 
-    ``controls`` holds the headline, then what the files of other targets set up; empty without a policy that
-    was fitted on the first part. Of the headline (``policy``), of a default HPA, and by row of the files
-    (``files``), the headline among them.
+    Empty without a policy that was fitted on the first part.
     """
-    if not controls:
+    headline = controls.said.get("policy")
+    rows = (headline, *TRANSLATED.values()) if headline else ()
+    return {row: controls.of[row] for row in rows if row in controls.of}
+
+
+def _under_faults(headline: str, shares: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Return how often faults and bursts break the SLO on the test window; empty where nothing is struck.
+
+    Of the headline (``policy``), of a default HPA, and by row of the files (``files``), the headline among
+    them.
+    """
+    if not headline:
         return {}
-    shares = fault_means(test, train, derived, controls, task.settings)
-    files = {row: shares[row] for row in controls if row in shares}
-    headline = shares.get(next(iter(controls)))
-    return {"policy": headline, DEFAULT_HPA: shares.get(DEFAULT_HPA), "files": files}
+    default = shares.get(DEFAULT_HPA)
+    files = {row: found for row, found in shares.items() if row != DEFAULT_HPA}
+    return {"policy": shares.get(headline), DEFAULT_HPA: default, "files": files}
 
 
 def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> dict[str, Any]:

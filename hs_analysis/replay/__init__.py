@@ -4,7 +4,6 @@ from hs_analysis.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.replay.backtest import (
     CandidateOutcome,
     ReplayOutcome,
-    fault_means,
     replay_day,
     replay_service,
     replay_service_faults,
@@ -26,7 +25,6 @@ __all__ = [
     "FaultOutcome",
     "PlacementOutcome",
     "ReplayOutcome",
-    "fault_means",
     "faults_named",
     "replay_day",
     "replay_service",

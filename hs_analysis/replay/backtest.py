@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,10 +29,9 @@ from hs_analysis.replay.baselines import (
 )
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types, prediction_errors, with_side
 from hs_analysis.replay.carried import Laws, judged_by, laws_of, violation_bounds
-from hs_analysis.replay.demand import DemandTrace, demands, rows_of, taking_over
+from hs_analysis.replay.demand import DemandTrace, demands, taking_over
 from hs_analysis.replay.faults import (
     FAULTS,
-    LEAD_S,
     PLACES_TO_SELECT,
     Fault,
     FaultOutcome,
@@ -60,7 +59,6 @@ from hs_analysis.replay.simulate import (
     Schedule,
     SimulationResult,
     simulate,
-    simulate_all,
     timeline,
 )
 from hs_analysis.schema.aligned import ServiceFrame
@@ -89,10 +87,16 @@ from hs_analysis.schema.settings import Settings
 
 @dataclass(frozen=True)
 class ReplayOutcome:
-    """The backtest, and every row of it in the ``timeline`` contract."""
+    """The backtest, and every row of it in the ``timeline`` contract.
+
+    ``under_faults`` says of each control that was struck how often faults and bursts break the SLO on the
+    longest capture: ``faults``, the mean chance of violating over the nine faults, and ``bursts`` [ratio].
+    Empty where no capacity is known.
+    """
 
     result: ReplayResult
     timeline: pl.DataFrame
+    under_faults: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class _Run:
     results: dict[str, list[SimulationResult]]
     scores: dict[str, PolicyScore]
     accounts: dict[str, Any]
+    under_faults: dict[str, dict[str, float]]
 
 
 def replay_service(
@@ -115,6 +120,7 @@ def replay_service(
     typed: pl.DataFrame | None = None,
     versions: Sequence[str] = (),
     whole: tuple[ServiceFrame, Derived] | None = None,
+    struck: Mapping[str, Control] | None = None,
 ) -> ReplayOutcome:
     """Replay policies on a window they have not seen.
 
@@ -137,6 +143,9 @@ def replay_service(
     whole
         The whole history and its numbers. What a load does to latency is the fleet's and not the policy's:
         windows over the limit are told by all that was recorded. None takes the training window.
+    struck
+        Controls that also run under faults and bursts, or only there where they are no policies; with them a
+        default HPA where one can be set up. None for nothing.
 
     Returns
     -------
@@ -161,7 +170,7 @@ def replay_service(
         }
         return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
     laws = laws_of(*(whole or (frame_train, derived_train)), settings)
-    run = _run(frame_test, frame_train, derived_train, policies, settings, laws)
+    run = _run(frame_test, frame_train, derived_train, policies, settings, laws, struck or {})
     moved = moved_lengths(frame_train, frame_test)
     types = moved_types(frame_test, derived_train, typed)
     counts, held = _recorded_counts(run, frame_train, derived_train, settings, whole, laws)
@@ -182,7 +191,7 @@ def replay_service(
         for result in results
     ]
     result = ReplayResult(_span(frame_train), _span(frame_test), calibration, rows)
-    return ReplayOutcome(result, pl.concat(tables) if tables else empty(TIMELINE))
+    return ReplayOutcome(result, pl.concat(tables) if tables else empty(TIMELINE), run.under_faults)
 
 
 @dataclass(frozen=True)
@@ -225,8 +234,7 @@ def score_policies(
         every = {**controls, RECORDED: recorded(model, part)}
         run = Run(tuple(every.values()), part, model)
         if part is longest:
-            lead = min(rows_of(LEAD_S, part.window_s), part.rows // 4)
-            shares = fault_shares(run, FAULTS, lead, PLACES_TO_SELECT)
+            shares = fault_shares(run, FAULTS, PLACES_TO_SELECT)
         run.advance(part.rows)
         for name, result in zip(every, run.results(), strict=True):
             results[name].append(result)
@@ -263,35 +271,6 @@ def _flat(
     return dict(zip(deciding, found.tolist(), strict=True))
 
 
-def fault_means(
-    frame_test: ServiceFrame,
-    frame_train: ServiceFrame,
-    derived_train: Derived,
-    policies: Mapping[str, Control],
-    settings: Settings,
-) -> dict[str, dict[str, float]]:
-    """Return how often faults and bursts break the SLO on the longest capture of the test window.
-
-    Per control, the default HPA among them where one can be set up: ``faults``, the mean chance of violating
-    over the nine faults, and ``bursts`` [ratio]. Empty where nothing can run or no capacity is known.
-    """
-    if not _replayable(frame_test, frame_train):
-        return {}
-    model = fit_fleet(frame_train, derived_train, settings)
-    longest = max(demands(frame_test, model.pools), key=lambda one: one.rows)
-    (part,) = taking_over((longest,), frame_train, LEAD_S)
-    controls = {**policies, **_default_hpa(frame_train, model, derived_train, settings)}
-    run = Run(tuple(controls.values()), part, model)
-    shares = fault_shares(run, FAULTS, part.rows - longest.rows)
-    found = {}
-    for name, row in zip(controls, shares, strict=True):
-        named = {fault.name: share for fault, share in zip(FAULTS, row.tolist(), strict=True)}
-        bursts = named.pop(BURST)
-        if not math.isnan(bursts):
-            found[name] = {"faults": float(np.mean(list(named.values()))), "bursts": bursts}
-    return found
-
-
 def _default_hpa(
     history: ServiceFrame, model: FleetModel, derived: Derived, settings: Settings
 ) -> dict[str, Control]:
@@ -311,17 +290,15 @@ def replay_service_faults(
 ) -> tuple[FaultOutcome, ...]:
     """Replay policies, the recorded counts and the autoscalers of the field under faults.
 
-    The longest capture of the test window is used, led in by what the training window ends with; see
-    ``replay_faults``. Empty where nothing can run.
+    The longest capture of the test window is used; see ``replay_faults``. Empty where nothing can run.
     """
     if not _replayable(frame_test, frame_train):
         return ()
     model = fit_fleet(frame_train, derived_train, settings)
-    longest = max(demands(frame_test, model.pools), key=lambda one: one.rows)
-    (part,) = taking_over((longest,), frame_train, LEAD_S)
+    part = max(taking_over(demands(frame_test, model.pools), frame_train), key=lambda one: one.rows)
     field, _ = _autoscalers(frame_train, model, derived_train, settings)
     controls: dict[str, Control] = {**policies, RECORDED: recorded(model, part), **field}
-    return replay_faults(controls, part, model, faults, part.rows - longest.rows)
+    return replay_faults(controls, part, model, faults)
 
 
 def replay_service_placement(
@@ -367,8 +344,9 @@ def _run(
     policies: Mapping[str, Control],
     settings: Settings,
     laws: Laws,
+    struck: Mapping[str, Control],
 ) -> _Run:
-    """Replay policies and all baselines, and judge them by laws."""
+    """Replay policies and all baselines, some under faults as well, and judge them by laws."""
     ours = {CURRENT, IN_SAMPLE, UNLIMITED, *TRANSLATED.values(), *RATIO_ROWS}
     taken = sorted(set(policies) & set(BASELINES) - ours)
     if taken:
@@ -379,21 +357,22 @@ def _run(
     static = static_peak(history, model)
     field, not_expressed = _autoscalers(history, model, derived, settings)
     entries = day_plan(history, model, settings.reading.tz or UTC_NAME)
+    only_struck = {name: one for name, one in struck.items() if name not in policies}
 
     def controls(part: DemandTrace) -> dict[str, Control]:
         found: dict[str, Control] = {**policies, STATIC_PEAK: constant(static, part)}
         found |= {RECORDED: recorded(model, part), ORACLE: foreseen(model, part), **field}
         if not isinstance(entries, str):
             found[TIMETABLE] = by_the_clock(entries, part)
-        return found
+        return found | only_struck
 
-    results = _results(parts, model, controls)
+    results, shares = _results_and_shares(parts, model, controls, (*struck, DEFAULT_HPA) if struck else ())
     best = offline_optimum(parts, model)
     before = (*policies, STATIC_PEAK, RECORDED, ORACLE)
     results = {
         **{name: results[name] for name in before},
         HINDSIGHT: list(best.results),
-        **{name: one for name, one in results.items() if name not in before},
+        **{name: one for name, one in results.items() if name not in (*before, *only_struck)},
     }
     accounts: dict[str, Any] = {
         "least_instance_hours": best.least_instance_hours,
@@ -407,7 +386,7 @@ def _run(
     model = judged_by(model, laws)
     laws = replace(laws, pools=model.pools)
     results = {name: [laws.judge(one) for one in found] for name, found in results.items()}
-    return _Run(model, parts, results, _scores(frame.service, results, model, ratio), accounts)
+    return _Run(model, parts, results, _scores(frame.service, results, model, ratio), accounts, shares)
 
 
 def _rows(
@@ -525,12 +504,41 @@ def _results(
     parts: Sequence[DemandTrace], model: FleetModel, controls: Callable[[DemandTrace], Mapping[str, Control]]
 ) -> dict[str, list[SimulationResult]]:
     """Replay the controls of each capture, by name."""
+    return _results_and_shares(parts, model, controls, ())[0]
+
+
+def _results_and_shares(
+    parts: Sequence[DemandTrace],
+    model: FleetModel,
+    controls: Callable[[DemandTrace], Mapping[str, Control]],
+    struck: Sequence[str],
+) -> tuple[dict[str, list[SimulationResult]], dict[str, dict[str, float]]]:
+    """Replay the controls of each capture, by name; and those that are struck under faults on the longest.
+
+    Faults branch off from the replay itself: a control meets them as it stands on that day.
+    """
     found: dict[str, list[SimulationResult]] = {}
+    shares: dict[str, dict[str, float]] = {}
+    longest = max(parts, key=lambda one: one.rows)
     for part in parts:
         named = controls(part)
-        for name, result in zip(named, simulate_all(tuple(named.values()), part, model), strict=True):
+        run = Run(tuple(named.values()), part, model)
+        hit = [name for name in named if name in struck] if part is longest else []
+        if hit:
+            numbers = [number for number, name in enumerate(named) if name in hit]
+            rows = fault_shares(run, FAULTS, controls=numbers)[numbers]
+            shares = {name: _faults_and_bursts(row) for name, row in zip(hit, rows.tolist(), strict=True)}
+        run.advance(part.rows)
+        for name, result in zip(named, run.results(), strict=True):
             found.setdefault(name, []).append(result)
-    return found
+    return found, {name: one for name, one in shares.items() if not math.isnan(one["bursts"])}
+
+
+def _faults_and_bursts(shares: Sequence[float]) -> dict[str, float]:
+    """Return the mean over the faults, and what bursts bring, of the shares under each of ``FAULTS``."""
+    named = {fault.name: share for fault, share in zip(FAULTS, shares, strict=True)}
+    bursts = named.pop(BURST)
+    return {"faults": float(np.mean(list(named.values()))), "bursts": bursts}
 
 
 def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, settings: Settings) -> Sizing:

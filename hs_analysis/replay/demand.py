@@ -111,49 +111,24 @@ def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[De
     return tuple(found)
 
 
-def taking_over(
-    parts: tuple[DemandTrace, ...], history: ServiceFrame, lead_s: float = 0.0
-) -> tuple[DemandTrace, ...]:
+def taking_over(parts: tuple[DemandTrace, ...], history: ServiceFrame) -> tuple[DemandTrace, ...]:
     """Let the rows that the history ends with stand before each capture, where it follows them at once.
 
     The last ``SETTLING_S`` of them are no part of the replay: they are what averages reach back to in its
-    first rows. With ``lead_s``, so much of the history is replayed first: those rows come on top, and what
-    comes before them is earlier.
+    first rows.
     """
     ended = {part.capture: part for part in demands(history, parts[0].offered if parts else ())}
-    found = []
-    for part in parts:
-        past, before = ended.get(part.capture), {}
-        if past is not None and past.rows and part.rows:
-            gap_s = abs(past.t_s[-1] + part.window_s - part.t_s[0])
-            if gap_s < part.window_s / 2:
-                lead = rows_of(lead_s, part.window_s) if lead_s else 0
-                first = max(0, past.rows - lead)
-                rows = slice(max(0, first - rows_of(SETTLING_S, part.window_s)), first)
-                before = {key: column[rows] for key, column in past.recorded.items()}
-                found.append(replace(_joined(past, first, part), before=before))
-                continue
-        found.append(part)
-    return tuple(found)
 
+    def after(part: DemandTrace) -> DemandTrace:
+        past = ended.get(part.capture)
+        if past is None or not past.rows or not part.rows:
+            return part
+        if abs(past.t_s[-1] + part.window_s - part.t_s[0]) >= part.window_s / 2:
+            return part
+        rows = rows_of(SETTLING_S, part.window_s)
+        return replace(part, before={key: column[-rows:] for key, column in past.recorded.items()})
 
-def _joined(past: DemandTrace, first: int, part: DemandTrace) -> DemandTrace:
-    """Return a capture with the rows of an earlier part of it, from ``first`` on, before its own."""
-    nothing = np.full(past.rows, np.nan)
-
-    def both(before: Floats, after: Floats) -> Floats:
-        return np.concatenate([before[first:], after])
-
-    return replace(
-        part,
-        t_s=both(past.t_s, part.t_s),
-        offered={role: both(past.offered[role], rate) for role, rate in part.offered.items()},
-        recorded={
-            key: both(past.recorded.get(key, nothing), column) for key, column in part.recorded.items()
-        },
-        gap=np.concatenate([past.gap[first:], part.gap]),
-        censored=np.concatenate([past.censored[first:], part.censored]),
-    )
+    return tuple(map(after, parts))
 
 
 def _offered(recorded: dict[Key, Floats], role: str, nothing: Floats) -> Floats:

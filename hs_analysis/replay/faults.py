@@ -265,13 +265,11 @@ class FaultOutcome:
     unserved_tokens: float
 
 
-def steep_stretches(
-    demand: DemandTrace, model: FleetModel, lead: int = 0, places: int = PLACES
-) -> tuple[FaultRows, ...]:
+def steep_stretches(demand: DemandTrace, model: FleetModel, places: int = PLACES) -> tuple[FaultRows, ...]:
     """Return the hours that faults are tried at, in order: at most ``places``, spread evenly over all starts.
 
-    A start is a row from ``lead`` on from which the load climbs in an hour at least ``STEEP`` of the steepest
-    climb, in instances at capacity or target.
+    A start is a row from which the load climbs in an hour at least ``STEEP`` of the steepest climb, in
+    instances at capacity or target. None lies in the first ``LEAD_S``, or quarter of fewer rows.
     """
     rows = rows_of(SETTLING_S, demand.window_s)
     need = np.zeros(demand.rows)
@@ -283,7 +281,7 @@ def steep_stretches(
     smooth = _ahead(need, max(1, rows // 6))
     last = max(1, demand.rows - (1 + WATCHED) * rows)
     climb = smooth[np.minimum(np.arange(last) + rows, demand.rows - 1)] - smooth[:last]
-    climb[:lead] = -math.inf
+    climb[: min(rows_of(LEAD_S, demand.window_s), demand.rows // 4, last - 1)] = -math.inf
     climb = np.where(np.isnan(climb), -math.inf, climb)
     steepest = climb.max()
     starts = np.flatnonzero(climb >= STEEP * steepest) if steepest > 0 else np.array([climb.argmax()])
@@ -400,8 +398,15 @@ def _watch(run: Run | Hit, chance: Floats, stretch: FaultRows) -> _Watched:
     )  # fmt: skip
 
 
-def struck(run: Run, faults: Sequence[Fault], stretches: Sequence[FaultRows]) -> Iterator[Hit]:
+def struck(
+    run: Run,
+    faults: Sequence[Fault],
+    stretches: Sequence[FaultRows],
+    controls: Sequence[int] | None = None,
+) -> Iterator[Hit]:
     """Let a run pass undisturbed up to the last stretch and, from some time before each, under every fault.
+
+    Only ``controls`` are struck, by number; None for all.
 
     Stretches are run in step, side by side, where nothing but the time tells them apart: what costs time is a
     row of a run, not a lane of it.
@@ -416,9 +421,10 @@ def struck(run: Run, faults: Sequence[Fault], stretches: Sequence[FaultRows]) ->
     for stretch in stretches:
         begin = _begin(stretch, run.demand)
         run.advance(begin)
-        branch = run.branch(1, begin, Strike())
+        branch = run.branch(1, begin, Strike(), controls)
         together.setdefault(_alike(stretch, run), []).append((stretch, branch))
-    most = max(1, LANES_IN_STEP // max(1, len(faults) * run.lanes))
+    lanes = run.lanes if controls is None else len(controls)
+    most = max(1, LANES_IN_STEP // max(1, len(faults) * lanes))
     for group in together.values():
         for number in range(0, len(group), most):
             found |= {hit.stretch: hit for hit in _in_step(group[number : number + most], faults)}
@@ -461,15 +467,19 @@ def _in_step(group: Sequence[tuple[FaultRows, Run]], faults: Sequence[Fault]) ->
         )  # fmt: skip
 
 
-def fault_shares(run: Run, faults: Sequence[Fault], lead: int, places: int = PLACES) -> Floats:
+def fault_shares(
+    run: Run, faults: Sequence[Fault], places: int = PLACES, controls: Sequence[int] | None = None
+) -> Floats:
     """Return the mean chance of violating of each control under each fault, shape (controls, faults).
 
-    The run passes up to the last hour that faults are tried at. NaN where no pool has a capacity. See
+    The run passes up to the last hour that faults are tried at. NaN where no pool has a capacity, and of
+    controls that are not struck: ``controls`` are the numbers of those that are, None for all. See
     `FaultOutcome.slo_violation_ratio`.
     """
-    stretches = steep_stretches(run.demand, run.model, lead, places)
-    total = np.zeros((run.lanes, len(faults)))
-    for hit in struck(run, faults, stretches):
+    stretches = steep_stretches(run.demand, run.model, places)
+    total = np.full((run.lanes, len(faults)), math.nan)
+    total[slice(None) if controls is None else list(controls)] = 0.0
+    for hit in struck(run, faults, stretches, controls):
         total[hit.order, hit.of_lane] += _watch(hit, _chances(hit), hit.stretch).shares()
     return total / len(stretches)
 
@@ -479,7 +489,6 @@ def replay_faults(
     demand: DemandTrace,
     model: FleetModel,
     faults: Sequence[Fault] = FAULTS,
-    lead: int = 0,
 ) -> tuple[FaultOutcome, ...]:
     """Replay each policy under each fault, and undisturbed.
 
@@ -493,15 +502,13 @@ def replay_faults(
         The fleet.
     faults
         Rows of ``FAULTS``.
-    lead
-        Rows that are replayed before the first fault can hit.
 
     Returns
     -------
     tuple
         Per policy in the order given: first the row ``none``, then one per fault.
     """
-    stretches = steep_stretches(demand, model, lead)
+    stretches = steep_stretches(demand, model)
     known = any(pool.capacity is not None for pool in model.pools.values())
     run = Run(tuple(policies.values()), demand, model)
     hits: dict[tuple[int, str], list[_Watched]] = {}

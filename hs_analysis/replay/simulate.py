@@ -252,25 +252,28 @@ class Run:
             self._pass(self.row)
             self.row += 1
 
-    def branch(self, copies: int, last: int, strike: Strike) -> Run:
+    def branch(self, copies: int, last: int, strike: Strike, controls: Sequence[int] | None = None) -> Run:
         """Return a run that stands where this one does, each lane several times, and goes on to ``last``.
 
-        Lanes of one lot stay side by side: all of the first copy, then all of the second. Schedules are left
-        as they are. Rows that have passed are not in its log.
+        ``controls`` are the numbers of those that it goes on with; None for all. Lanes of one lot stay side
+        by side: all of the first copy, then all of the second. Schedules are left as they are. Rows that
+        have passed are not in its log.
         """
+        kept = np.ones(self.lanes, bool) if controls is None else np.isin(self.order, list(controls))
         other = copy(self)
         other.lots, other.fixed = [], []
         taken, begin = [np.zeros(0, np.int64)], 0
         every: list[Lot | Fixed] = [*self.lots, *self.fixed]
         for group in every:
-            where = group.where
-            lanes = np.tile(np.arange(where.stop - where.start), copies)
+            lanes = np.tile(np.flatnonzero(kept[group.where]), copies)
             there = slice(begin, begin + lanes.size)
+            if not lanes.size:
+                continue
             if isinstance(group, Lot):
                 other.lots.append(group.take(there, lanes))
             else:
-                other.fixed.append(Fixed(there, group.schedules * copies))
-            taken.append(where.start + lanes)
+                other.fixed.append(Fixed(there, tuple(group.schedules[lane] for lane in lanes)))
+            taken.append(group.where.start + lanes)
             begin = there.stop
         own = np.concatenate(taken)
         other.ahead = np.broadcast_to(self.ahead, (self.lanes,))[own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,15 +16,16 @@ from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import PeriodicEntry
-from hs_analysis.replay.backtest import fault_means, replay_service, replay_service_faults, score_policies
+from hs_analysis.replay.backtest import replay_service, replay_service_faults, score_policies
 from hs_analysis.replay.baselines import recorded
 from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.demand import demands, taking_over
-from hs_analysis.replay.faults import FAULTS, LEAD_S, PLACES_TO_SELECT, fault_shares, faults_named
+from hs_analysis.replay.faults import FAULTS, PLACES_TO_SELECT, fault_shares, faults_named
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import Run, Schedule
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import TIMELINE, check
+from hs_analysis.schema.results import Derived
 
 DECODE = (("decode_tps", "decode"),)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
@@ -315,7 +317,7 @@ def test_candidates_are_scored_undisturbed_and_under_every_fault() -> None:
     (part,) = demands(frame)
     model = fit_fleet(frame, derived(), SETTINGS)
     run = Run((ours["two"], recorded(model, part)), part, model)
-    shares = fault_shares(run, FAULTS, 120, PLACES_TO_SELECT)
+    shares = fault_shares(run, FAULTS, PLACES_TO_SELECT)
     for name, row in zip(("two", "recorded"), shares.tolist(), strict=True):
         assert [found[name].fault_ratio[fault.name] for fault in FAULTS] == pytest.approx(row)
     assert all(set(one.fault_ratio) == {fault.name for fault in FAULTS} for one in found.values())
@@ -327,22 +329,33 @@ def test_faults_are_told_as_one_mean_and_bursts_apart() -> None:
     """Of the test window, at the hours of ``--fault``; nothing where no capacity is known."""
     train, test = halves(pd_day(720))
     ours = {"two": control_of(built(train, PAIR))}
-    found = fault_means(test, train, derived(), ours, SETTINGS)
-    assert list(found) == ["two", "hpa"]
-    (part,) = taking_over(demands(test), train, LEAD_S)
+    hit = ours | {"alone": ours["two"]}
+    ours["other"] = control_of(built(train, PAIR[:1]))
+
+    def under_faults(window: ServiceFrame, numbers: Derived) -> Mapping[str, Mapping[str, float]]:
+        return replay_service(window, train, numbers, ours, SETTINGS, struck=hit).under_faults
+
+    found = under_faults(test, derived())
+    assert list(found) == ["two", "hpa", "alone"]
+    assert found["alone"] == found["two"]
+    calm = replay_service(test, train, derived(), ours, SETTINGS)
+    struck = replay_service(test, train, derived(), ours, SETTINGS, struck=hit)
+    assert (calm.result, calm.under_faults) == (struck.result, {})
+    (part,) = taking_over(demands(test), train)
     run = Run((ours["two"],), part, fit_fleet(train, derived(), SETTINGS))
-    (row,) = fault_shares(run, FAULTS, 120).tolist()
+    (row,) = fault_shares(run, FAULTS).tolist()
     own = dict(zip((fault.name for fault in FAULTS), row, strict=True))
     assert found["two"]["bursts"] == pytest.approx(own.pop("burst"))
     assert len(own) == 9
     assert found["two"]["faults"] == pytest.approx(sum(own.values()) / 9)
     asked = replay_service_faults(test, train, derived(), ours, SETTINGS, FAULTS)
-    for name, shares in found.items():
+    for name in ("two", "hpa"):
+        shares = found[name]
         all_of = {one.fault: one.slo_violation_ratio for one in asked if one.policy == name}
         assert shares["bursts"] == pytest.approx(all_of["burst"], rel=1e-12)
         nine = [share for fault, share in all_of.items() if fault not in ("none", "burst")]
         assert shares["faults"] == pytest.approx(sum(nine) / 9, rel=1e-12)
     bare = replace(derived(), capacity=(), thresholds=())
-    assert fault_means(test, train, bare, ours, SETTINGS) == {}
+    assert under_faults(test, bare) == {}
     dark = replace(test, table=test.table.drop("instances@prefill", "instances@decode"))
-    assert fault_means(dark, train, derived(), ours, SETTINGS) == {}
+    assert under_faults(dark, derived()) == {}

@@ -16,7 +16,7 @@ from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Bounds
 from hs_analysis.replay.backtest import replay_service_faults, sizing
 from hs_analysis.replay.baselines import recorded
-from hs_analysis.replay.demand import DemandTrace, demands, taking_over
+from hs_analysis.replay.demand import DemandTrace, demands
 from hs_analysis.replay.faults import (
     FAULTS,
     PLACES,
@@ -38,6 +38,7 @@ from hs_analysis.replay.simulate import (
     Strike,
     combined_violation,
     simulate,
+    simulate_all,
 )
 
 FRAME = pd_day(480)
@@ -45,8 +46,6 @@ MODEL = fit_fleet(FRAME, derived(), SETTINGS)
 (DEMAND,) = demands(FRAME)
 DECODE = (("decode_tps", "decode"),)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
-LEAD = 60
-"""Rows in which policies come down from the recorded counts."""
 POLICIES = {
     name: replace(built(FRAME, keys), controller="heteroscale")
     for name, keys in (("one", DECODE), ("two", PAIR))
@@ -60,7 +59,7 @@ def table() -> dict:
     """Our policies and KEDA with defaults under every fault, by (policy, fault)."""
     keda = FIELD["keda"]
     assert not isinstance(keda, str)
-    rows = replay_faults({**OURS, "keda": keda}, DEMAND, MODEL, lead=LEAD)
+    rows = replay_faults({**OURS, "keda": keda}, DEMAND, MODEL)
     assert len(rows) == 3 * (1 + len(FAULTS))
     return {(row.policy, row.fault): row for row in rows}
 
@@ -128,7 +127,7 @@ def test_a_burst_doubles_within_a_start_up_and_goes_as_it_came() -> None:
 def test_faults_strike_their_own_lanes() -> None:
     """Each of two controls under each of ten faults: what happens in one lane is in no other."""
     run = Run([OURS["two"], recorded(MODEL, DEMAND)], DEMAND, MODEL)
-    stretch = steep_stretches(DEMAND, MODEL, LEAD)[0]
+    stretch = steep_stretches(DEMAND, MODEL)[0]
     (hit,) = struck(run, FAULTS, [stretch])
     assert (hit.lanes, hit.of_lane.size) == (20, 20)
     rows = slice(stretch.first - hit.first, stretch.last - hit.first)
@@ -150,13 +149,13 @@ def test_faults_strike_their_own_lanes() -> None:
 
 def test_shares_of_faults_are_those_of_the_table(table: dict) -> None:
     """The short way to the mean chance under each fault gives what the whole table does."""
-    found = fault_shares(Run(tuple(OURS.values()), DEMAND, MODEL), FAULTS, LEAD)
+    found = fault_shares(Run(tuple(OURS.values()), DEMAND, MODEL), FAULTS)
     assert found.shape == (2, len(FAULTS))
     for row, policy in enumerate(OURS):
         for column, fault in enumerate(FAULTS):
             assert found[row, column] == pytest.approx(table[policy, fault.name].slo_violation_ratio)
     bare = replace(MODEL, pools={role: replace(pool, capacity=None) for role, pool in MODEL.pools.items()})
-    assert np.isnan(fault_shares(Run(tuple(OURS.values()), DEMAND, bare), FAULTS[:2], LEAD)).all()
+    assert np.isnan(fault_shares(Run(tuple(OURS.values()), DEMAND, bare), FAULTS[:2])).all()
 
 
 def _ramps(*heights: float) -> np.ndarray:
@@ -176,14 +175,15 @@ def test_steep_climbs_are_hit() -> None:
     climbs = [(stretch.first - 240) / 300 for stretch in found]
     assert {round(climb) for climb in climbs} == {0, 2}
     assert all(abs(climb - round(climb)) < 0.15 for climb in climbs)
-    assert {round((s.first - 240) / 300) for s in steep_stretches(part, model, lead=400)} == {2}
 
 
 def test_a_load_that_never_climbs_is_hit_once() -> None:
-    """There is one hour then; row 0 is none, because nothing was scraped before it."""
-    frame = service({"decode": np.full(300, 3_000.0)}, {"decode": 3})
-    (part,) = demands(frame)
-    assert steep_stretches(part, fit_fleet(frame, derived(), SETTINGS)) == (FaultRows(2, 62),)
+    """There is one hour then, after the first two hours, or the first quarter where that is shorter."""
+    for rows, first in ((900, 120), (300, 75), (200, 19), (181, 2)):
+        frame = service({"decode": np.full(rows, 3_000.0)}, {"decode": 3})
+        (part,) = demands(frame)
+        found = steep_stretches(part, fit_fleet(frame, derived(), SETTINGS))
+        assert found == (FaultRows(first, first + 60),)
 
 
 LONG = ("one", "hpa", "aibrix_kpa")
@@ -295,19 +295,32 @@ def test_mean_and_worst_are_those_of_the_hours() -> None:
 
 
 def test_counts_taken_over_are_gone_before_a_fault() -> None:
-    """Recorded counts far above the need do not shield a policy: the history leads into the first hour."""
-    rows = np.arange(FRAME.table.height)
-    train, test = FRAME.rows(rows < 240), FRAME.rows(rows >= 240)
-    (part,) = demands(test, MODEL.pools)
-    (led,) = taking_over((part,), train, 7_200.0)
-    assert led.rows == part.rows + 120
-    np.testing.assert_array_equal(led.t_s, FRAME.seconds()[120:])
+    """Recorded counts far above the need do not shield a policy: the first two hours are not struck."""
+    part = replace(DEMAND, recorded=DEMAND.recorded | {
+        ("instances", role): np.full(DEMAND.rows, 30.0) for role in MODEL.pools
+    })  # fmt: skip
+    calm = simulate(OURS["two"], part, MODEL)
+    own = simulate(OURS["two"], DEMAND, MODEL)
+    stretches = steep_stretches(part, MODEL)
+    assert all(stretch.first >= 120 for stretch in stretches)
+    first = stretches[0].first
     for role in MODEL.pools:
-        np.testing.assert_array_equal(led.offered[role], DEMAND.offered[role][120:])
-        np.testing.assert_array_equal(led.past("instances", role), DEMAND.column("instances", role)[60:120])
-    assert all(stretch.first >= 120 for stretch in steep_stretches(led, MODEL, lead=120))
-    (alone,) = taking_over((part,), test, 7_200.0)
-    assert (alone.rows, alone.before) == (part.rows, {})
+        assert calm.desired[role][0] == 30 > own.desired[role][first]
+        np.testing.assert_array_equal(calm.desired[role][first:], own.desired[role][first:])
+
+
+def test_only_the_controls_asked_for_are_struck() -> None:
+    """Their shares are those of all; the others have none, and the run goes on with every one."""
+    every = (*OURS.values(), recorded(MODEL, DEMAND), FIELD["keda"])
+    whole = fault_shares(Run(every, DEMAND, MODEL), FAULTS)
+    run = Run(every, DEMAND, MODEL)
+    some = fault_shares(run, FAULTS, controls=(3, 1))
+    np.testing.assert_allclose(some[[1, 3]], whole[[1, 3]], rtol=1e-12)
+    assert np.isnan(some[[0, 2]]).all()
+    run.advance(DEMAND.rows)
+    for found, alone in zip(run.results(), simulate_all(every, DEMAND, MODEL), strict=True):
+        for role in MODEL.pools:
+            np.testing.assert_array_equal(found.desired[role], alone.desired[role])
 
 
 @pytest.mark.parametrize("policy", OURS)
@@ -316,7 +329,7 @@ def test_no_policy_of_ours_shrinks_when_it_cannot_see(table: dict, policy: str, 
     """A gap holds the counts; a frozen metric never takes more than the load itself would have taken."""
     calm = simulate(OURS[policy], DEMAND, MODEL).desired
     fewest: dict[str, float] = dict.fromkeys(MODEL.pools, math.inf)
-    for stretch in steep_stretches(DEMAND, MODEL, LEAD):
+    for stretch in steep_stretches(DEMAND, MODEL):
         result = result_of(fault, OURS[policy], DEMAND, MODEL, stretch)
         inside = slice(stretch.first, stretch.last)
         for role, counts in result.desired.items():

@@ -173,7 +173,7 @@ def test_faults_equal_the_reference(seed: int, pair: bool) -> None:
     rng = np.random.default_rng(seed)
     part, model = trace(rng, pair=pair, window_s=60.0, rows=320)
     every = controls(rng, part, model)[::2]
-    stretch = steep_stretches(part, model, 20)[0]
+    stretch = steep_stretches(part, model)[0]
     (hit,) = struck(Run(every, part, model), FAULTS, [stretch])
     last, start_up_s = watched_until(stretch, part), max(pool.start_up_s for pool in model.pools.values())
     moved = set()
