@@ -21,7 +21,7 @@ from hs_analysis.errors import InputError
 from hs_analysis.promql import Form, Refused, Selector, parse, picked
 from hs_analysis.promql.forms import NAME, Binary, Number, OverTime, Subquery, Union
 from hs_analysis.promql.history import Labels
-from hs_analysis.schema.places import yaml_fault
+from hs_analysis.schema.places import documents_of, lines_of_documents, yaml_fault
 
 
 @dataclass(frozen=True)
@@ -284,19 +284,20 @@ def _objects(text: str, file: str) -> tuple[tuple[int, Mapping[str, Any]], ...]:
 
 def _parsed(text: str, file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        documents = list(YAML(typ="rt", pure=True).load_all(text))
+        documents = documents_of(text)
     except YAMLError as error:
         problem, where = yaml_fault(error, file)
         raise InputError(f"no YAML or JSON: {problem}", where=where) from error
-    for document in documents:
-        if document is None:
-            continue
+    filled = [(line, document) for line, document in documents if document is not None]
+    for number, (line, document) in enumerate(filled):
         if not isinstance(document, Mapping):
             raise InputError("expected an object with keys", where=file)
-        listed = str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list)
-        bodies: list[Any] = document["items"] if listed else [document]
-        for body in bodies:
-            yield body.lc.line + 1, json.loads(json.dumps(body, default=str))
+        bodies = [(line, document)]
+        if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
+            lines = dict(enumerate(lines_of_documents(text))).get(number, {})
+            bodies = [(lines.get(f"items[{at}]", line), body) for at, body in enumerate(document["items"])]
+        for at_line, body in bodies:
+            yield at_line, json.loads(json.dumps(body, default=str))
 
 
 def _kind_of(body: Mapping[str, Any], where: str) -> str:

@@ -8,7 +8,6 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import lru_cache
 from typing import Any, Literal
 
 from ruamel.yaml import YAML
@@ -20,6 +19,7 @@ from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Guard, Policy, Primary
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.names import NOT_RECOMMENDED
+from hs_analysis.schema.places import documents_of
 from hs_analysis.schema.results import Estimate
 
 _NO_REASON = "keep what runs"
@@ -610,12 +610,7 @@ def dump_documents(documents: Sequence[Any]) -> str:
 
 def load_documents(text: str) -> list[Any]:
     """Return the documents of a YAML text as plain values."""
-    return copy.deepcopy(_documents(text))
-
-
-@lru_cache(maxsize=256)  # the rules come with every target
-def _documents(text: str) -> list[Any]:
-    return list(YAML(typ="safe", pure=True).load_all(text))
+    return [copy.deepcopy(value) for _, value in documents_of(text)]
 
 
 def _quoted(value: Any) -> Any:

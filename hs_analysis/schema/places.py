@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -52,6 +53,22 @@ def nearest(lines: Lines, path: str) -> int:
     while path and path not in lines:
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
     return lines.get(path, 1)
+
+
+@lru_cache(maxsize=256)  # files of several targets hold the same rules, and each is read back
+def documents_of(text: str) -> tuple[tuple[int, Any], ...]:
+    """Return (line, value) of every YAML or JSON document of a text; values are to read and not to change.
+
+    Lines count from 1. An empty document is None.
+
+    Raises
+    ------
+    YAMLError
+        When the text is neither.
+    """
+    reader = YAML(typ="safe", pure=True)
+    roots = list(reader.compose_all(text))
+    return tuple((root.start_mark.line + 1, reader.constructor.construct_document(root)) for root in roots)
 
 
 def lines_of_documents(text: str) -> list[Lines]:
