@@ -197,9 +197,10 @@ class _Cycles(PerLane):
             count, code, goal = self._decide(before, known, clock_s, spacing_s)
             moved = count != before
             why = code if place == 0 else np.where(moved, code, why)
-            if self._is_steady() and not some(moved):
-                for later in range(1, left - place):
-                    self._asked.add(goal, clock_s + later * spacing_s, spacing_s)
+            later = np.arange(1.0, left - place)
+            if not some(moved) and self._stays(count, goal, later, spacing_s):
+                for cycle in later.tolist():
+                    self._repeat(goal, clock_s + cycle * spacing_s, spacing_s)
                 break
         return PoolOrders(count, changes(why, start, count), goal)
 
@@ -243,9 +244,13 @@ class _Cycles(PerLane):
         """Return what is recommended before bounds and cooldown windows, and where panic is on."""
         raise NotImplementedError
 
-    def _is_steady(self) -> bool:
-        """Whether a decision that changes nothing is followed by the same one in the row."""
+    def _stays(self, current: Floats, goal: Floats, later: Floats, spacing_s: float) -> bool:  # noqa: ARG002
+        """Whether a decision that moved no pool is the same in the cycles left in the row, 1, 2, … later."""
         return True
+
+    def _repeat(self, goal: Floats, clock_s: float, spacing_s: float) -> None:
+        """Remember one of them."""
+        self._asked.add(goal, clock_s, spacing_s)
 
 
 class ApaBatch(_Cycles):
@@ -284,16 +289,33 @@ class ApaBatch(_Cycles):
         self._use = mean_known(self._used.within(self._window_s + INSTANT_S, clock_s))
 
     def _wanted(self, current: Floats) -> tuple[Floats, Mask]:
-        ratio = self._use / self._target
+        return self._sized(self._use, current), np.zeros(current.shape, bool)
+
+    def _sized(self, use: Floats, current: Floats) -> Floats:
+        """Return what mean uses per pod ask for, shape (…, lanes)."""
+        ratio = use / self._target
         needed = round_up(current * ratio)
         most, least = np.ceil(self._up_rate * current), np.floor(current / self._down_rate)
         out, into = ratio > self._up, ratio < self._down
-        wanted = np.where(out, np.minimum(needed, most), np.where(into, np.maximum(needed, least), current))
-        return wanted, np.zeros(current.shape, bool)
+        return np.where(out, np.minimum(needed, most), np.where(into, np.maximum(needed, least), current))
 
-    def _is_steady(self) -> bool:
-        """Never: the mean of the window moves with each cycle."""
-        return False
+    def _stays(self, current: Floats, goal: Floats, later: Floats, spacing_s: float) -> bool:
+        """Look at the means that the cycles left in the row find as long as no count moves."""
+        asks = ~np.isnan(goal)
+        if some(asks & (goal != current)):
+            return False
+        used, times = (one.newest(one.depth) for one in (self._used.values, self._used.times))
+        ages = times[:1] - times + (later * spacing_s)[:, None, None]
+        inside = (ages < self._window_s + INSTANT_S) & ~np.isnan(used)
+        total = np.where(inside, used, 0.0).sum(axis=1) + later[:, None] * used[0]
+        wanted = self._sized(total / (inside.sum(axis=1) + later[:, None]), current)
+        kept = np.minimum(np.maximum(wanted, self._least), self._most) == current
+        return not some(asks & ~kept)
+
+    def _repeat(self, goal: Floats, clock_s: float, spacing_s: float) -> None:
+        """Remember one of them, and what it scrapes."""
+        super()._repeat(goal, clock_s, spacing_s)
+        self._used.add(self._used.values.newest(1)[0].copy(), clock_s, spacing_s)
 
 
 class KpaBatch(_Cycles):
