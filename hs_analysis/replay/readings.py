@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from hs_analysis.controllers.lanes import Integers, Scraped, some
+from hs_analysis.controllers.lanes import ROUNDING, Integers, Scraped, some
 from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, rows_of
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.queue_attribution import waits_of
@@ -266,8 +266,9 @@ class Readings:
         came = {role: rate[row] * self.window_s * passed.factor for role, rate in self.demand.offered.items()}
         kept = {role: usual & is_passed(passed.served[role], work) for role, work in came.items()}
         found = np.empty((len(self.keys), passed.factor.size))
-        for number, key in enumerate(self.keys):
-            found[number] = self._reading(key, row, passed, state, kept)
+        with np.errstate(invalid="ignore", divide="ignore"):  # where no instance is ready
+            for number, key in enumerate(self.keys):
+                found[number] = self._reading(key, row, passed, state, kept)
         self.was_altered = passed.altered
         return found
 
@@ -323,21 +324,21 @@ class Readings:
             found: Floats = rate * np.where(kept, self.kept[key][row], self.factors[key][row])
             return found
         ready, ratio = passed.ready[model.pool], self.kept[key][row]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            value = np.interp(rate / ready, model.loads, model.values)
+        value = np.interp(rate / ready, model.loads, model.values)
         if model.per_instance:
             value = value * ready
         if model.kind == "queue" and model.tokens_per_request:
             value = value + passed.queued[model.pool] / model.tokens_per_request
-        told = ~np.isnan(ratio)
-        if np.any(told):
+        told = ratio == ratio  # no NaN, of a number as of an array
+        if not isinstance(row, int) or told:
             value = np.where(kept & told, value * ratio, value)
         for role, tokens in model.waits:
             value = value + passed.queued[role] / tokens
         for role, share in self.waits[key].items():
             if role in passed.wait:
                 value = value + share * passed.wait[role]
-        return np.where(ready > 0, value, math.nan)
+        serves = ready > 0
+        return np.where(serves, value, math.nan) if some(~serves) else value
 
     def _quantile(
         self, key: Key, model: SignalModel, row: Row, recorded: Floats | float, state: SameState
@@ -356,8 +357,7 @@ class Readings:
             return recorded
         ready = self.past["ready", model.pool].last()[-rows:]
         served = self.past["served", model.pool].last()[-rows:]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            loads = np.where(ready > 0, served / self.window_s / ready, math.nan)
+        loads = np.where(ready > 0, served / self.window_s / ready, math.nan)
         known = ~np.isnan(loads)
         count = known.sum(axis=0)
         load = np.where(known, loads, 0.0).sum(axis=0) / np.maximum(count, 1)
@@ -375,7 +375,8 @@ class Readings:
                 total += share * np.nan_to_num(self.past["wait", role].last()[-rows:])
         if not some(total != 0.0):
             return np.zeros(lanes)
-        found: Floats = np.quantile(total, asked.share, axis=0, method="inverted_cdf")
+        total.sort(axis=0)
+        found: Floats = total[max(0, math.ceil(asked.share * rows * (1.0 - ROUNDING)) - 1)]
         return found
 
     def _held(self, key: Key) -> tuple[str, ...]:
