@@ -16,7 +16,7 @@ import numpy as np
 from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure, with_slots
 from hs_analysis.controllers.hpa import Hpa
 from hs_analysis.controllers.keda import Keda
-from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Scraped
+from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Scraped, some
 from hs_analysis.replay.demand import rows_of
 from hs_analysis.replay.readings import LastRows
 from hs_analysis.schema.constants import DAY_S, HOUR_S, SHORTEST_S
@@ -89,13 +89,11 @@ def _actions(
     seed: int,
 ) -> Floats:
     """Run controls of one structure, each at every level; return their actions a pool and day."""
-    is_hpa = isinstance(controls[0], Autoscaler)
-    window_s = 15.0 if is_hpa else SHORTEST_S
+    window_s = 15.0 if isinstance(controls[0], Autoscaler) else SHORTEST_S
     slotted = [with_slots(one) for one in controls]
     lanes: Integers = np.repeat(np.arange(len(controls)), LEVELS)
     batch = batch_of([one for one, _ in slotted]).take(lanes)
     rng = np.random.default_rng(seed)
-    depth = rows_of(batch.reach_s, window_s)
     roles = tuple(controls[0].pools)
     level = {
         role: np.tile(np.linspace(*needs[role], LEVELS) + rng.random(LEVELS), len(controls)) for role in roles
@@ -110,17 +108,19 @@ def _actions(
         for role in roles
     }
     own = {r.signal for found in reads.values() for r in found if r}
-    slots = {slot: LastRows(depth, lanes.size) for slot in slotted[0][1]}
-    empty = {slot for slot, held in slotted[0][1].items() if held not in own}
-    acted = np.zeros(lanes.size)
-    for row in range(rows_of(SETTLED_S + WATCHED_S, window_s)):
+    slots = {slot: LastRows(rows_of(batch.reach_s, window_s), lanes.size) for slot in slotted[0][1]}
+    reading = [slot for slot, held in slotted[0][1].items() if held in own]
+    role_of = {slot: slot[1] if slot[1] in roles else roles[0] for slot in reading}
+    acted, rows = np.zeros(lanes.size), rows_of(SETTLED_S + WATCHED_S, window_s)
+    loads = {role: target[role] * level[role] for role in roles}
+    totals = _noisy(role_of, loads, spread, rows, rng)
+    for row in range(rows):
         for slot, kept in slots.items():
-            role = slot[1] if slot[1] in roles else roles[0]
-            # What reads nothing draws nothing, so that the others read what they read without it.
-            drawn = 0.0 if slot in empty else np.tile(rng.standard_normal(LEVELS), len(controls))
-            total = target[role] * level[role] * np.maximum(0.0, 1.0 + spread[role] * drawn)
-            value = np.where(is_mean[role], total / np.maximum(desired[role], 1.0), total)
-            kept.add(0.0 if slot in empty else value)
+            value = totals[slot][row] if slot in totals else np.zeros(lanes.size)
+            if slot in totals and some(is_mean[role_of[slot]]):
+                role = role_of[slot]
+                value = np.where(is_mean[role], value / np.maximum(desired[role], 1.0), value)
+            kept.add(value)
         orders = batch.step(_fleet(row, window_s, desired, slots))
         if row * window_s >= SETTLED_S:
             acted += sum((orders.counts[role] != desired[role]).astype(float) for role in orders.counts)
@@ -128,6 +128,25 @@ def _actions(
     pool_days = WATCHED_S / DAY_S * len(roles)
     found: Floats = acted.reshape(len(controls), LEVELS).mean(axis=1) / pool_days
     return found
+
+
+def _noisy(
+    role_of: Mapping[Key, str],
+    loads: Mapping[str, Floats],
+    spread: Mapping[str, Floats],
+    rows: int,
+    rng: np.random.Generator,
+) -> dict[Key, Floats]:
+    """Return pool totals with noise, shape (rows, lanes): that of a level is the same for every control.
+
+    A slot that reads nothing draws nothing, so that the others read what they read without it.
+    """
+    lanes = len(next(iter(loads.values())))
+    drawn = np.tile(rng.standard_normal((rows, len(role_of), LEVELS)), lanes // LEVELS)
+    return {
+        slot: loads[role] * np.maximum(0.0, 1.0 + spread[role] * drawn[:, number])
+        for number, (slot, role) in enumerate(role_of.items())
+    }
 
 
 def _fleet(row: int, window_s: float, desired: Mapping[str, Floats], slots: Mapping[Key, LastRows]) -> Fleet:
