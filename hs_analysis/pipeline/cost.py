@@ -65,7 +65,7 @@ START_S = 3.0
 ROW_S = 0.4e-6
 """Reading and storing a sample [s]; measured at 0.3 to 83 million samples."""
 
-SERVICE_S = 7.5
+SERVICE_S = 4.0
 """What judging, selecting and replaying a service take however short its history is [s]; measured."""
 
 SERVICE_DAY_S = 4.0
