@@ -21,7 +21,7 @@ from hs_analysis.controllers.keda import CRON, Fallback, Keda
 from hs_analysis.current.adapter import AskedMetric, external_query, object_query, pods_query
 from hs_analysis.current.documents import Definitions
 from hs_analysis.current.model import Addend, How, Known, MetricRead, name_in
-from hs_analysis.current.queries import QuantileAnswer, Query, read_query
+from hs_analysis.current.queries import EMPTY_IS_ZERO, QuantileAnswer, Query, read_query
 from hs_analysis.current.schedule import CronSchedule, read_schedule
 from hs_analysis.errors import InputError
 from hs_analysis.promql import Refused
@@ -465,9 +465,11 @@ def _alone(
         said: tuple[str, ...] = (found,) if isinstance(found, str) else ()
         if isinstance(found, Query):
             kind, text = str(trigger.get("metricType", "AverageValue")), str(metadata.get("query", ""))
-            metric, said = _with_target(found, kind, metadata.get("threshold", ""), "threshold", text, pool)
+            bare = _without_empty(found)
+            metric, said = _with_target(bare, kind, metadata.get("threshold", ""), "threshold", text, pool)
             if metric is not None:
-                read.append(_activated(metric, metadata.get("activationThreshold", "0"), [trigger]))
+                ignored = _ignores(trigger, found)
+                read.append(_activated(metric, metadata.get("activationThreshold", "0"), ignored=ignored))
         notes += [f"triggers[{number}]: {text}" for text in said]
     return read, notes
 
@@ -490,6 +492,7 @@ def _composed(
     ]
     named = {str(one["name"]): one for one in triggers if one.get("name")}
     found: list[Query] = []
+    ignored: list[bool] = []
     try:
         weighed = read_formula(formula, named)
         for name, weight in weighed.terms:
@@ -504,28 +507,35 @@ def _composed(
                 raise Refused(
                     f"{name}: max_over_time is read of a whole query, not of one trigger of several"
                 )
+            ignored.append(_ignores(named[name], query))
             parts = (replace(query, others=()), *query.others)
             found += [replace(part, scale=part.scale / weight) for part in parts]
     except Refused as refused:
         return [], [*notes, f"scalingModifiers.formula: {refused.line()}"]
-    notes += [f"scalingModifiers.formula: {text}" for part in found for text in part.notes]
+    notes += [f"scalingModifiers.formula: {text}" for part in found for text in _without_empty(part).notes]
     whole = replace(found[0], others=tuple(found[1:]), how=weighed.how, notes=())
     kind = str(modifiers.get("metricType", "AverageValue"))
     metric, said = _with_target(whole, kind, modifiers.get("target", ""), "target", formula, pool)
     notes += [f"scalingModifiers: {text}" for text in said]
-    used = [named[name] for name, _ in weighed.terms]
-    if len(set(map(_ignores, used))) > 1:
+    if len(set(ignored)) > 1:
         notes.append("triggers of the formula differ in ignoreNullValues: the first one's is used")
     active = modifiers.get("activationTarget", "0")
-    return ([_activated(metric, active, used)] if metric is not None else []), notes
+    return ([_activated(metric, active, ignored=ignored[0])] if metric is not None else []), notes
 
 
-def _activated(metric: MetricRead, threshold: Any, triggers: Sequence[Mapping[str, Any]]) -> _Trigger:
-    return _Trigger(metric, (quantity(threshold) or 0.0) * metric.scale, _ignores(triggers[0]))
+def _activated(metric: MetricRead, threshold: Any, *, ignored: bool) -> _Trigger:
+    return _Trigger(metric, (quantity(threshold) or 0.0) * metric.scale, ignored)
 
 
-def _ignores(trigger: Mapping[str, Any]) -> bool:
-    return str((trigger.get("metadata") or {}).get("ignoreNullValues", "true")).lower() == "true"
+def _ignores(trigger: Mapping[str, Any], query: Query) -> bool:
+    """Whether an empty answer counts as 0: by the trigger, or by ``or vector(0)`` in its query."""
+    said = str((trigger.get("metadata") or {}).get("ignoreNullValues", "true")).lower() == "true"
+    return said or EMPTY_IS_ZERO in query.notes
+
+
+def _without_empty(query: Query) -> Query:
+    """Return a query without the note that an empty answer is replayed as a missing one: KEDA's is not."""
+    return replace(query, notes=tuple(note for note in query.notes if note != EMPTY_IS_ZERO))
 
 
 def _for_replay(metrics: Sequence[MetricRead], pool: str, *, each: bool = False) -> tuple[hpa.Metric, ...]:

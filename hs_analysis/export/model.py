@@ -342,6 +342,8 @@ class ExportOptions:
         What alerts ask of the user's Prometheus.
     runbook_url
         Page that every alert names; None names none.
+    missing_costs
+        What it costs that the files of a target read a missing metric otherwise, by target, as a sentence.
     advised_against
         Why a policy that is not recommended is not, in one clause.
     """
@@ -363,6 +365,7 @@ class ExportOptions:
     edited: str = ""
     watched: Watched = field(default_factory=Watched)
     runbook_url: str | None = None
+    missing_costs: Mapping[str, str] = field(default_factory=dict)
     advised_against: str = ""
 
     def access(self, role: str) -> PrometheusAccess:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from hs_analysis.promql import (
 )
 from hs_analysis.promql.forms import NAME
 from hs_analysis.replay.signals import Quantile
+from hs_analysis.replay.tokens_in_flight import calm_rows, spread_of, with_tokens_in_flight
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.settings import Settings, Slo
@@ -104,7 +106,8 @@ def with_answers(
                 coverage=float(known.mean()),
             )
         )
-    return replace(frame, table=frame.table.with_columns(columns), signals=(*frame.signals, *infos))
+    kept = [one for one in frame.signals if (one.signal, one.role) not in asked]
+    return replace(frame, table=frame.table.with_columns(columns), signals=(*kept, *infos))
 
 
 _MEAN = re.compile(
@@ -113,6 +116,7 @@ _MEAN = re.compile(
     re.DOTALL,
 )
 """The mean of a histogram as an expression asks for it."""
+
 
 P90 = 0.9
 
@@ -130,16 +134,55 @@ def p90s_of(
         owner = "service" if "service" in roles else next(iter(roles), None)
         if owner is None or slo.limit_s(latency) is None:
             continue
-        asked, _ = expressions(frame, [(latency, owner)], series, catalogue)
-        mean = _MEAN.fullmatch(asked.get((latency, owner), ""))
-        if mean is None:
+        buckets = _buckets_of(frame, (latency, owner), series, catalogue)
+        if buckets is None:
             continue
-        buckets = f"{mean['family']}_bucket{mean['matchers'] or ''}[{duration(slo_aware.RANGE_S)}]"
-        form = parse(f"histogram_quantile({P90}, sum by (le) (rate({buckets})))")
-        factor = float(mean["factor"] or 1.0)
+        rate = f"rate({buckets.metric}{{{buckets.matchers}}}[{duration(slo_aware.RANGE_S)}])"
+        form = parse(f"histogram_quantile({P90}, sum by (le) ({rate}))")
         name = Quantile(latency, P90, slo_aware.RANGE_S).name
-        found[name, owner] = QuantileAnswer(form, 1.0 / factor if mean["sign"] == "/" else factor)
+        found[name, owner] = QuantileAnswer(form, buckets.scale)
     return found
+
+
+@dataclass(frozen=True)
+class _Buckets:
+    """Buckets of a latency: their metric, what picks its series, and seconds per unit of their edges."""
+
+    metric: str
+    matchers: str
+    scale: float
+
+
+def _buckets_of(
+    frame: ServiceFrame, key: tuple[str, str], series: pl.DataFrame, catalogue: Catalogue
+) -> _Buckets | None:
+    """Return the buckets of a latency, by the query of its mean; None where it has no histogram."""
+    asked, _ = expressions(frame, [key], series, catalogue)
+    mean = _MEAN.fullmatch(asked.get(key, ""))
+    if mean is None:
+        return None
+    factor = float(mean["factor"] or 1.0)
+    matchers = (mean["matchers"] or "{}")[1:-1]
+    return _Buckets(f"{mean['family']}_bucket", matchers, 1.0 / factor if mean["sign"] == "/" else factor)
+
+
+def _spread_of_ttft(
+    frame: ServiceFrame, series: pl.DataFrame, samples: Path, catalogue: Catalogue
+) -> float | None:
+    """Return cv² of the service's TTFT while nothing waits; None where its buckets do not tell."""
+    buckets, calm = _buckets_of(frame, ("ttft", "service"), series, catalogue), calm_rows(frame)
+    if buckets is None or not calm.any():
+        return None
+    labels = series.filter(pl.col("metric") == buckets.metric)["labels"]
+    edges = sorted({edge for one in labels if (edge := label_map(one).get("le"))}, key=float)
+    rates = {}
+    for edge in edges:
+        inside = ",".join(filter(None, (buckets.matchers, f'le="{edge}"')))
+        form = parse(f"sum(rate({buckets.metric}{{{inside}}}[{duration(slo_aware.RANGE_S)}]))")
+        values = answers_at_ends(form, frame, series, samples)[calm]
+        rates[float(edge) * buckets.scale] = float(np.nansum(values))
+    every = rates.pop(math.inf, 0.0)
+    return spread_of({edge: rate / every for edge, rate in rates.items()}) if every > 0 else None
 
 
 def with_p90s(frame: ServiceFrame, folder: Path, settings: Settings) -> ServiceFrame:
@@ -148,6 +191,16 @@ def with_p90s(frame: ServiceFrame, folder: Path, settings: Settings) -> ServiceF
     asked = p90s_of(frame, series, catalogue_of(settings), settings.slo)
     more = {key: answer for key, answer in asked.items() if not frame.has(*key)}
     return with_answers(frame, more, series, folder / tables.PLACES["samples"]) if more else frame
+
+
+def with_llmd_signals(frame: ServiceFrame, folder: Path, settings: Settings) -> ServiceFrame:
+    """Return a service of a run folder with what llm-d's objects follow: P90s, and its tokens in flight."""
+    frame, series = with_p90s(frame, folder, settings), tables.read(folder, "series")
+    samples = folder / tables.PLACES["samples"]
+    spread = (
+        _spread_of_ttft(frame, series, samples, catalogue_of(settings)) if "prefill" in frame.pools else None
+    )
+    return with_tokens_in_flight(frame, spread)
 
 
 def _asked(form: Form, series: pl.DataFrame) -> pl.DataFrame:

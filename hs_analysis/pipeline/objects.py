@@ -27,6 +27,7 @@ from hs_analysis.export import (
     names_of,
     surging,
 )
+from hs_analysis.export.llmd import GAUGE, LLMD_SUFFIX, as_the_guide, gauge_labels
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import catalogue_of
 from hs_analysis.pipeline.records import to_plain
@@ -37,11 +38,12 @@ from hs_analysis.policy.model import SignalReading
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.waiting import tokens_per_request
 from hs_analysis.promql.forms import NAME
-from hs_analysis.replay.signals import fit_quantile, fit_signals, quantile_of, work_signal
+from hs_analysis.replay.signals import HANDED_OUT, fit_quantile, fit_signals, quantile_of, work_signal
+from hs_analysis.replay.tokens_in_flight import ERROR
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.frames import label_map
-from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT, TARGET_TITLES
+from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT, READ_AS_IDLE, TARGET_TITLES
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.replays import PolicyReplay, ReplayResult
 from hs_analysis.schema.results import Derived, Estimate
@@ -67,11 +69,14 @@ class Deployed:
         Why it is not what was read back from the exported file; empty where it is.
     differs
         Pools whose parameters as read back are not those of the policy.
+    idle
+        Of llm-d's file the same with its guide's own queries, which read a missing metric as an idle pool.
     """
 
     control: Autoscaler | HeteroScale
     why_not: str = ""
     differs: tuple[str, ...] = ()
+    idle: Autoscaler | None = None
 
 
 def deployed(
@@ -198,13 +203,46 @@ def deployed_as(
         kubernetes=kubernetes_of(settings),
         measured=measured_of(derived, frame, settings.slo),
     )
+    if target == "llmd":  # its queries name pods
+        names = names_of(frame.service, tuple(frame.pools), settings.cluster, None, {}, series, alone=False)
+        options = replace(options, namespace=names.namespace, workloads=names.workloads)
     made = export(policy, target, options)
     refused = next((loss.text for loss in made.losses if (loss.item, loss.kind) == ("*", "refused")), "")
     if refused:
         return Deployed(own, refused)
     together = {name: text for name, text in made.files.items() if not name.endswith(ALTERNATIVES)}
-    found = _read_back(together, policy.sized_roles, (frame, derived, settings, series, known))
-    return Deployed(own, found) if isinstance(found, str) else Deployed(replace(found, name=target))
+    if target == "llmd":
+        known = with_gauge(known or known_service(frame, derived, settings, series), policy, options)
+    given = (frame, derived, settings, series, known)
+    found = _read_back(together, policy.sized_roles, given)
+    if isinstance(found, str):
+        return Deployed(own, found)
+    idle = None
+    if target == "llmd":
+        texts = {name: as_the_guide(text) for name, text in together.items() if name.endswith(LLMD_SUFFIX)}
+        read = _read_back(texts, policy.sized_roles, given)
+        idle = None if isinstance(read, str) else replace(read, name=target)
+    return Deployed(replace(found, name=target), idle=idle)
+
+
+def with_gauge(known: Known, policy: Policy, options: ExportOptions) -> Known:
+    """Return what is known of a service with a series for llm-d's gauge, where its tokens in flight are.
+
+    A gauge that the history holds stays alone.
+    """
+    from hs_analysis.current import Stored
+
+    held = any(one.labels[NAME] == GAUGE for one in known.series)
+    if held or (HANDED_OUT, "prefill") not in known.readable:
+        return known
+    return replace(known, series=(*known.series, Stored(gauge_labels(policy, options), "prefill")))
+
+
+def sets_up_the_same(one: object, other: object) -> bool:
+    """Whether two controls decide alike, whatever they are called."""
+    if isinstance(one, Autoscaler) and isinstance(other, Autoscaler):
+        return replace(one, name="") == replace(other, name="")
+    return False
 
 
 def measured_of(derived: Derived, frame: ServiceFrame | None, slo: Slo) -> Measured:
@@ -241,6 +279,7 @@ def measured_of(derived: Derived, frame: ServiceFrame | None, slo: Slo) -> Measu
 
 
 NOT_REPLAYED_PARTS = {
+    "llmd": f"on tokens in flight by Little's law ({ERROR})",
     "dynamo": "as if the planner's own model of an engine gave the derived capacity",
     "rbg": "without the CoordinatedPolicy, whose steps are not public",
 }
@@ -278,6 +317,8 @@ def target_replays(replay: ReplayResult, headline: str) -> tuple[TargetReplay, .
                 slo_violation_ratio=row.slo_violation_ratio if row else None,
                 under_faults=faults.get("faults"),
                 under_bursts=faults.get("bursts"),
+                under_gap=faults.get("gap"),
+                gap_read_as_idle=(shares.get(READ_AS_IDLE) or {}).get("gap") if target == "llmd" else None,
                 assumes=NOT_REPLAYED_PARTS.get(target, "") if row else "",
                 why_not="" if row else why,
             )
@@ -319,6 +360,18 @@ def selected_for(policy: Policy, replays: Sequence[TargetReplay]) -> dict[str, s
 
 SAME_COST = 5e-4
 """Hours that differ by less read as the same [ratio]. Default of this project."""
+
+
+def cost_of_idle(replays: Sequence[TargetReplay]) -> str:
+    """Return what it costs to read a missing metric as idle, of llm-d's file; empty where not known."""
+    one = next((one for one in replays if one.target == "llmd"), None)
+    if one is None or one.under_gap is None or one.gap_read_as_idle is None:
+        return ""
+    idle, held = percent(one.gap_read_as_idle), percent(one.under_gap)
+    return (
+        f"Replayed both ways: while no metric can be read, it breaks the SLO in {held} of windows, read as "
+        f"idle in {idle}"
+    )
 
 
 def _difference(title: str, ours: TargetReplay, theirs: TargetReplay) -> str:

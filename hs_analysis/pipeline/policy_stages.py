@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 import hs_analysis
-from hs_analysis.controllers import Autoscaler, HeteroScale
+from hs_analysis.controllers import HeteroScale
 from hs_analysis.derive import other_version
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import tables
@@ -26,6 +26,7 @@ from hs_analysis.pipeline.objects import (
     expressions,
     known_service,
     read_current,
+    sets_up_the_same,
     with_targets,
 )
 from hs_analysis.pipeline.ratio_tests import policy_of, tested_names
@@ -87,6 +88,7 @@ from hs_analysis.schema.names import (
     NEUTRAL,
     PERIODIC,
     RATIO_FIXED,
+    READ_AS_IDLE,
     RECORDED,
     TRANSLATED,
     UNLIMITED,
@@ -239,13 +241,13 @@ class Backtest:
 
 def replay_one(task: ServiceTask) -> Backtest:
     """Replay everything on the test window of one service; nothing is written."""
-    from hs_analysis.pipeline.answers import with_p90s
+    from hs_analysis.pipeline.answers import with_llmd_signals
 
     frame = task.frame()
     pods = graces(task.settings, frame)
     task = replace(task, settings=with_graces(task.settings, pods))
+    frame = with_llmd_signals(frame, task.run, task.settings)
     current, frame = _current(task, frame)
-    frame = with_p90s(frame, task.run, task.settings)
     train, test = split(frame, task.settings.train_share)
     key = {"service": frame.service, "fit": TRAIN}
     derived = read_derived(task.run, frame.service, TRAIN)
@@ -300,8 +302,10 @@ def _struck(controls: _Controls) -> dict[str, Control]:
     Empty without a policy that was fitted on the first part.
     """
     headline = controls.said.get("policy")
-    rows = (headline, *TRANSLATED.values()) if headline else ()
-    return {row: controls.of[row] for row in rows if row in controls.of}
+    if not headline:
+        return {}
+    found = {row: controls.of[row] for row in (headline, *TRANSLATED.values()) if row in controls.of}
+    return found | ({} if controls.idle is None else {READ_AS_IDLE: controls.idle})
 
 
 def _under_faults(headline: str, shares: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
@@ -383,7 +387,7 @@ class _Controls:
     """What is replayed, by name, and what is said of the object that a policy becomes.
 
     ``written`` is the object as the exports hold it. ``ratios`` are the rows that keep a P/D ratio, fixed or
-    moving, and ``ratio_rows`` says which they are.
+    moving, and ``ratio_rows`` says which they are. ``idle`` is llm-d's file as its guide reads gaps.
     """
 
     of: dict[str, Control]
@@ -391,6 +395,7 @@ class _Controls:
     written: Control | None = None
     ratios: dict[str, HeteroScale] = field(default_factory=dict)
     ratio_rows: dict[str, Any] = field(default_factory=dict)
+    idle: Control | None = None
 
 
 def _controls(
@@ -449,7 +454,7 @@ def _of_selected(
     said = {"policy": name, "target": chosen.controller, "read_back": not headline.why_not}
     said |= {"why_not": headline.why_not, "differs": list(headline.differs)} | as_others.said
     ratios, rows = ({}, {}) if timed else ratio_rows_of(work, train, by_metrics, chosen)
-    return _Controls({**found, **as_others.of}, said, written, ratios, rows)
+    return _Controls({**found, **as_others.of}, said, written, ratios, rows, as_others.idle)
 
 
 def ratio_rows_of(
@@ -499,25 +504,20 @@ def _as_others(
     derived = read_derived(work.run, train.service, TRAIN)
     service = known_service(train, derived, work.settings, series)
     found: dict[str, Control] = {}
+    idle: Control | None = None
     others: dict[str, dict[str, str]] = {}
     for target, row in TRANSLATED.items():
         if target == first.controller:
             continue
         read = deployed_as(target, first, train, derived, work.settings, series, known=service)
+        idle = idle or read.idle
         known = dict([headline]) | found
-        same = (name for name, one in known.items() if _sets_up_the_same(one, read.control))
+        same = (name for name, one in known.items() if sets_up_the_same(one, read.control))
         name = "" if read.why_not else next(same, row)
         others[target] = {"policy": name, "why_not": read.why_not}
         if name == row:
             found[row] = read.control
-    return _Controls(found, {"as_others": others})
-
-
-def _sets_up_the_same(one: Control, other: Control) -> bool:
-    """Whether two controls decide alike, whatever they are called."""
-    if isinstance(one, Autoscaler) and isinstance(other, Autoscaler):
-        return replace(one, name="") == replace(other, name="")
-    return False
+    return _Controls(found, {"as_others": others}, idle=idle)
 
 
 def _fitted(

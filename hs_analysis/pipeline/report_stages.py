@@ -22,6 +22,7 @@ from hs_analysis.pipeline.inputs import is_spooled
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.objects import (
     cluster_names,
+    cost_of_idle,
     kubernetes_of,
     measured_of,
     selected_for,
@@ -94,7 +95,8 @@ def export_policies(work: Work) -> Outcome:
         names = cluster_names(policy.service, frames, work.settings, series)
         told = {} if one.stamp else selected_for(policy, replays)
         options = _options(work, one, names, frames.get(policy.service), series)
-        options = replace(options, selected_for=told, advised_against=decision["why"])
+        costs = {} if one.stamp else {"llmd": cost_of_idle(replays)}
+        options = replace(options, selected_for=told, advised_against=decision["why"], missing_costs=costs)
         guides: dict[str, ApplyGuide] = {}
         shared: dict[str, str] = {}
         for target in TARGETS:

@@ -70,6 +70,7 @@ from hs_analysis.schema.names import (
     BURST,
     CURRENT,
     DEFAULT_HPA,
+    GAP,
     HINDSIGHT,
     IN_SAMPLE,
     ORACLE,
@@ -90,8 +91,8 @@ class ReplayOutcome:
     """The backtest, and every row of it in the ``timeline`` contract.
 
     ``under_faults`` says of each control that was struck how often faults and bursts break the SLO on the
-    longest capture: ``faults``, the mean chance of violating over the nine faults, and ``bursts`` [ratio].
-    Empty where no capacity is known.
+    longest capture: ``faults``, the mean chance of violating over the nine faults, ``gap``, that while no
+    metric can be read, and ``bursts`` [ratio]. Empty where no capacity is known.
     """
 
     result: ReplayResult
@@ -535,10 +536,10 @@ def _results_and_shares(
 
 
 def _faults_and_bursts(shares: Sequence[float]) -> dict[str, float]:
-    """Return the mean over the faults, and what bursts bring, of the shares under each of ``FAULTS``."""
+    """Return the mean over the faults, what bursts bring and what a metric gap does, of ``FAULTS``."""
     named = {fault.name: share for fault, share in zip(FAULTS, shares, strict=True)}
     bursts = named.pop(BURST)
-    return {"faults": float(np.mean(list(named.values()))), "bursts": bursts}
+    return {"faults": float(np.mean(list(named.values()))), "bursts": bursts, "gap": named[GAP]}
 
 
 def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, settings: Settings) -> Sizing:

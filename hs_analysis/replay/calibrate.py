@@ -21,7 +21,7 @@ from hs_analysis.replay.constants import MOST_FACTOR, SHARE_WIDTH
 from hs_analysis.replay.demand import Floats, Key
 from hs_analysis.replay.fleet import FleetModel, PoolModel
 from hs_analysis.replay.queue_attribution import wait_share
-from hs_analysis.replay.signals import SignalModel
+from hs_analysis.replay.signals import HANDED_OUT, SignalModel
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import DECILES, GPU_MIX_MOVED, MIX_MOVED_RATIO
@@ -261,7 +261,7 @@ def prediction_errors(results: Sequence[SimulationResult], model: FleetModel) ->
     """
     found = []
     for key, curve in model.signals.items():
-        if key[0] not in LATENCIES and curve.kind != "queue":
+        if (key[0] not in LATENCIES and curve.kind != "queue") or key[0] == HANDED_OUT:
             continue
         pairs = [_pair(result, key, curve, model) for result in results]
         predicted, recorded = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))

@@ -104,3 +104,10 @@ SKEW_S = 600.0
 
 BURST_S = 600.0
 """How long a burst stays at twice the load [s]. Default of this project."""
+
+
+# Tokens in flight.
+
+CALM = 0.2
+"""Part of the rows, those of the lowest load, in which TTFT spreads as prompts do [ratio]. Default of this
+project."""

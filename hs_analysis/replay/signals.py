@@ -70,6 +70,9 @@ INSIDE = "in_flight"
 IN_FRONT = "router_queue"
 """Signal of requests that a front end holds: taken for all that waits before it answers."""
 
+HANDED_OUT = "in_flight_tokens"
+"""Signal of prompt tokens that a router handed out and that are not prefilled yet."""
+
 WHOLE_S = "e2e_latency"
 """Latency of a whole request: it follows the last pool's load, and gains every wait."""
 
@@ -239,6 +242,9 @@ def _fit(history: ServiceFrame, parts: tuple[DemandTrace, ...], info: SignalInfo
             return None
         if info.family != "queue":
             return replace(curve, kept=info.family != "latency")
+        if info.signal == HANDED_OUT:  # without load nothing is in flight
+            loads, values = (0.0, *curve.loads), (0.0, *curve.values)
+            return replace(curve, kind="queue", tokens_per_request=1.0, loads=loads, values=values)
         return replace(curve, kind="queue", tokens_per_request=tokens_per_request(parts, pool))
     return None
 

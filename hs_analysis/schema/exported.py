@@ -21,6 +21,11 @@ class TargetReplay:
     ] = None
     under_faults: Annotated[float | None, Field("under the nine faults, their mean", "ratio 0..1")] = None
     under_bursts: Annotated[float | None, Field("under bursts", "ratio 0..1")] = None
+    under_gap: Annotated[float | None, Field("while no metric can be read for an hour", "ratio 0..1")] = None
+    gap_read_as_idle: Annotated[
+        float | None,
+        Field("the same with the queries of llm-d's guide, for which a missing metric is idle", "ratio 0..1"),
+    ] = None
     assumes: Annotated[str, Field("what the replay assumes or leaves out; empty for nothing")] = ""
     why_not: Annotated[str, Field("why it was not replayed; empty where it was")] = ""
 

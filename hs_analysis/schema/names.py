@@ -56,10 +56,10 @@ TARGET_TITLES = {
 }
 """Export target with an object of its own → its name in a sentence."""
 
-BURST = "burst"
+BURST, GAP = "burst", "metric_gap"
 
 FAULTS = {
-    "metric_gap": "no metric can be read for an hour",
+    GAP: "no metric can be read for an hour",
     "stale_metric": "for an hour every metric repeats its last value",
     "stuck_start_up": "what is asked for in the hour starts only after it",
     "no_stock": "no instance can be added for an hour",
@@ -94,6 +94,9 @@ TRANSLATED = {
     "heteroscale": NEUTRAL,
 }
 """Export target → row of a replay that runs its file of a policy that was selected for another controller."""
+
+READ_AS_IDLE = "as_llmd_read_as_idle"
+"""llm-d's file with the queries of its guide, which read a missing metric as idle; under faults alone."""
 
 AUTOSCALERS = {
     DEFAULT_HPA: "Kubernetes HPA with default behaviour on each pool's own work",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from pipeline.test_objects import FRAME, PAIR, QUEUE_QUERY, SERIES, WAITING_FRAME, WAITING_SERIES, policy_for
 from pipeline.test_selected_for import POLICY, backtest, said_of
@@ -14,20 +15,23 @@ from replay.services import SETTINGS, derived
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.dynamo import DynamoThroughput
 from hs_analysis.current.dynamo import NO_LIMIT
-from hs_analysis.export import ExportOptions, aibrix, export, kthena, kubernetes
-from hs_analysis.pipeline.objects import Deployed, deployed_as, measured_of, target_replays
+from hs_analysis.export import ExportOptions, Measured, aibrix, export, kthena, kubernetes
+from hs_analysis.export.llmd import PACE
+from hs_analysis.pipeline.objects import Deployed, cost_of_idle, deployed_as, measured_of, target_replays
 from hs_analysis.policy import Policy
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Guard, PeriodicEntry, Ratio
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.waiting import QUEUE, with_waiting
 from hs_analysis.replay.demand import demands
+from hs_analysis.replay.faults import faults_named, replay_faults
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate_all
-from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.names import TARGET_TITLES, TRANSLATED
+from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.names import READ_AS_IDLE, TARGET_TITLES, TRANSLATED
 from hs_analysis.schema.results import Estimate
 
+LLMD = Measured(prefill_capacity=Estimate(3_000.0, 2_900.0, 3_100.0), prompt_tokens=600.0)
 BAND = Ratio(2, 1, 2.0, 1.5, 2.5, 0.5, "ok")
 GUARDS = (Guard("ttft", "prefill", 1.0, "", ()), Guard("tbt", "decode", 0.05, "", ()))
 
@@ -161,3 +165,56 @@ def test_a_limit_that_no_guard_watches_is_the_slo_that_was_given(target: str) ->
     assert refused.endswith("give --slo")
     assert not [loss for loss in written.losses if loss.kind == "refused"]
     assert ("ttft_ms: 1500" if target == "dynamo" else "TTFT 1.5 s") in "".join(written.files.values())
+
+
+def in_flight(tokens: np.ndarray) -> ServiceFrame:
+    """Return the service with its tokens in flight and the prompt tokens of its requests."""
+    rate = FRAME.values("prefill_tps_effective", "prefill")
+    columns = {column("in_flight_tokens", "prefill"): tokens, column("request_rate", "service"): rate / 600.0}
+    table = FRAME.table.with_columns(pl.Series(name, values) for name, values in columns.items())
+    infos = [
+        replace(FRAME.signals[0], signal=name, role=role, unit=unit, pool="sum", family=family)
+        for name, role, unit, family in (
+            ("in_flight_tokens", "prefill", "tokens", "queue"), ("request_rate", "service", "1/s", "load"),
+        )
+    ]  # fmt: skip
+    return replace(FRAME, table=table, signals=(*FRAME.signals, *infos))
+
+
+def test_llmds_file_is_replayed_on_tokens_in_flight_with_both_readings_of_a_gap() -> None:
+    """Written, read back and run; the guide's own queries differ in what a missing gauge is alone."""
+    frame = in_flight(FRAME.values("prefill_tps_effective", "prefill") * 0.4)
+    found = read_back("llmd", policy(waits=False), frame)
+    assert found.why_not == ""
+    assert isinstance(found.control, Autoscaler)
+    assert found.idle is not None
+    prefill, decode = (found.control.pools[role] for role in ("prefill", "decode"))
+    assert (prefill.hpa.metrics[0].signal, prefill.ignore_null_values) == ("in_flight_tokens", False)
+    assert (prefill.hpa.up, prefill.hpa.down) == PACE
+    assert found.idle.pools == {"prefill": replace(prefill, ignore_null_values=True), "decode": decode}
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame, model.pools)
+    held, idle = (fault_counts(one, part, model) for one in (found.control, found.idle))
+    assert held > idle
+    assert read_back("llmd", policy(waits=False)).why_not
+
+
+def fault_counts(control: Autoscaler, part: Any, model: Any) -> float:
+    """Return the fewest prefill instances while no metric can be read."""
+    _, gap = replay_faults({"one": control}, part, model, faults_named(["metric_gap"]))
+    return gap.lowest["prefill"]
+
+
+def test_what_reading_a_gap_as_idle_costs_is_said_where_both_were_replayed() -> None:
+    """A sentence with both shares, the cost of the loss; nothing where one of them is not known."""
+    made = backtest({"llmd": {"policy": "as_llmd", "why_not": ""}}, as_llmd={})
+    files = {"as_llmd": {"faults": 0.1, "bursts": 0.1, "gap": 0.2}, READ_AS_IDLE: {"gap": 0.6}}
+    replays = target_replays(with_shares(made, {"files": files}), "ours")
+    assert "in 20 % of windows, read as idle in 60 %" in cost_of_idle(replays)
+    assert "Little's law" in said_of(with_shares(made, {"files": files}))["llmd"]
+    assert cost_of_idle(target_replays(made, "ours")) == ""
+    options = ExportOptions(measured=LLMD, missing_costs={"llmd": cost_of_idle(replays)})
+    export_of = export(replace(policy(waits=False)), "llmd", options)
+    (loss,) = (one for one in export_of.losses if one.item == "on_missing_metric")
+    assert loss.cost == cost_of_idle(replays)
+    assert "read as idle in 60 %" in next(t for n, t in export_of.files.items() if "token-aware" in n)

@@ -1,6 +1,6 @@
 """Exported files, read as a cluster reads them: objects, recording rules, and what their queries ask for.
 
-The files are those that ``hsa export`` writes for KEDA and for an HPA: ScaledObjects or
+The files are those that ``hsa export`` writes for KEDA, llm-d and an HPA: ScaledObjects or
 HorizontalPodAutoscalers, recording rules, and the adapter's rules. Nothing of the package reads them here.
 A query is understood by the names of the generator's metrics (`METRICS`): one metric, a function over a
 range, a sum or a mean over instances, a factor, and at most one function over a subquery around each of query
@@ -44,6 +44,7 @@ METRICS: dict[str, tuple[str, float]] = {
     "vllm:kv_cache_usage_perc": ("kv_usage", 1.0),
     "DCGM_FI_DEV_GPU_UTIL": ("gpu_util", 100.0),
     "DCGM_FI_PROF_SM_ACTIVE": ("sm_activity", 1.0),
+    "llm_d_epp_inflight_tokens": ("in_flight_tokens", 1.0),
     "dynamo_frontend_requests_started_total": ("request_rate", 1.0),
     "dynamo_frontend_requests_total": ("request_rate", 1.0),
 }

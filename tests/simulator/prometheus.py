@@ -31,10 +31,11 @@ Integers = NDArray[np.int64]
 Pooling = Literal["sum", "avg"]
 
 PROMPT, MISSED, TOKENS, REQUESTS = range(4)
-RUNNING, WAITING, KV, GPU, ACTIVE = range(4, 9)
-COUNTED, KEPT = 4, 9
+RUNNING, WAITING, KV, GPU, ACTIVE, INSIDE = range(4, 10)
+COUNTED, KEPT = 4, 10
 """What a sample of an instance holds: counters of prompt and missed tokens as of first tokens, of generated
-tokens and of requests; levels of the engine, and the last readings of its GPUs."""
+tokens and of requests; levels of the engine, the last readings of its GPUs, and the missed tokens that the
+router gave it and that are not prefilled yet."""
 
 BUSY, SEEN, UTIL, SM, CARRIED = range(4, 9)
 """What is carried from look to look beside the counters: seconds that GPUs were busy (decode: that their SMs
@@ -49,7 +50,10 @@ LATENCIES = {"ttft": (TTFT, FIRSTS), "tbt": (GAP, GAPS)}
 COUNTERS = {"prefill_tps": PROMPT, "prefill_tps_effective": MISSED, "decode_tps": TOKENS}
 """The counter whose rate a signal is; a decode instance's prompt tokens are not kept."""
 
-GAUGES = {"running": RUNNING, "queue_length": WAITING, "kv_usage": KV, "gpu_util": GPU, "sm_activity": ACTIVE}
+GAUGES = {
+    "running": RUNNING, "queue_length": WAITING, "kv_usage": KV, "gpu_util": GPU, "sm_activity": ACTIVE,
+    "in_flight_tokens": INSIDE,
+}  # fmt: skip
 
 FARTHEST = 1.1
 """How far an end of a range may lie from the next sample and still be reached [sampling intervals]."""
@@ -342,6 +346,8 @@ def _sample_prefill(
             sample[RUNNING] += 1.0
         elif reach[r] <= moment:
             sample[WAITING] += 1.0
+        if reach[r] <= moment < first[r]:
+            sample[INSIDE] += missed[r]
         if start[r] <= moment < fetched[r]:
             sample[KV] += prompt[r] / PREFILL_KV_TOKENS
     sample[KV] = min(1.0, sample[KV])
