@@ -54,7 +54,10 @@ class Latency:
 
 @dataclass(frozen=True)
 class SloAware:
-    """One pool that follows the worse of its latencies."""
+    """One pool that follows the worse of its latencies.
+
+    ``missing_is_idle``: a latency that is not there counts as 0; else the count holds where none is there.
+    """
 
     latencies: tuple[Latency, ...]
     up: float = field(default=0.55, metadata=documented("ratio", GUIDE))
@@ -62,6 +65,7 @@ class SloAware:
     most: float = field(default=2.0, metadata=documented("ratio", GUIDE))
     smoothing_s: float = field(default=45.0, metadata=documented("s", GUIDE))
     scaler: Hpa = field(default=SCALER, metadata=documented("", GUIDE))
+    missing_is_idle: bool = field(default=True, metadata=documented("", GUIDE))
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -95,6 +99,7 @@ class SloAwareBatch(PerLane):
         self.up = numbers([one.up for one in parameters])
         self.down = numbers([one.down for one in parameters])
         self.most = numbers([one.most for one in parameters])
+        self.missing = numbers([0.0 if one.missing_is_idle else np.nan for one in parameters])
 
     @property
     def reach_s(self) -> float:
@@ -112,8 +117,8 @@ class SloAwareBatch(PerLane):
         raw: Floats | None = None
         for key, limit in zip(self.keys, self.slo_s, strict=True):
             share = fleet.scraped.values[key][-rows:] / limit
-            share = np.where(np.isnan(share), 0.0, share)
-            raw = share if raw is None else np.maximum(raw, share)
+            share = np.where(np.isnan(share), self.missing, share)
+            raw = share if raw is None else np.fmax(raw, share)
         if raw is None:
             return np.full(fleet.lanes, np.nan)
         unknown = np.isinf(raw).any(axis=0)

@@ -16,6 +16,7 @@ import polars as pl
 from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.controllers.hpa import Hpa
 from hs_analysis.controllers.keda import Keda
+from hs_analysis.controllers.slo_aware import SloAware
 from hs_analysis.current.model import CurrentObject, MetricRead
 from hs_analysis.current.translate import CurrentAutoscaler
 from hs_analysis.replay.backtest import ReplayOutcome
@@ -208,6 +209,8 @@ def bounds_of(parameters: Any) -> tuple[int, int] | None:
         return min(bound for bound in least if bound is not None), parameters.max_replica_count
     if isinstance(parameters, Hpa):
         return parameters.min_replicas, parameters.max_replicas
+    if isinstance(parameters, SloAware):
+        return parameters.scaler.min_replicas, parameters.scaler.max_replicas
     if isinstance(parameters, DynamoLoad | DynamoThroughput):
         return parameters.min_endpoint, parameters.max_replicas
     return None

@@ -378,7 +378,7 @@ Read = tuple[Any, tuple[MetricRead, ...], tuple[str, ...]]
 
 def read_hpa(body: Mapping[str, Any], pool: str, reader: Reader, where: str) -> Read:
     """Return an HPA's parameters; None when not one of its metrics can be replayed."""
-    spec = _mapping(body, "spec", where)
+    spec = mapping_of(body, "spec", where)
     metrics, notes = [], []
     for number, entry in enumerate(spec.get("metrics") or []):
         namespace = str((body.get("metadata") or {}).get("namespace") or "")
@@ -387,15 +387,15 @@ def read_hpa(body: Mapping[str, Any], pool: str, reader: Reader, where: str) -> 
         notes += [f"metrics[{number}]: {text}" for text in said]
     if not metrics:
         return None, (), tuple(notes)
-    up, down = _behaviour(spec.get("behavior") or {}, where)
-    least, most = _whole(spec, "minReplicas", 1, where), _whole(spec, "maxReplicas", None, where)
+    up, down = behaviour_of(spec.get("behavior") or {}, where)
+    least, most = whole_number(spec, "minReplicas", 1, where), whole_number(spec, "maxReplicas", None, where)
     parameters = hpa.Hpa(_for_replay(metrics, pool), least, most, up=up, down=down)
     return parameters, tuple(metrics), tuple(notes)
 
 
 def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where: str) -> Read:
     """Return a ScaledObject's parameters; None when not one of its triggers can be replayed."""
-    spec = _mapping(body, "spec", where)
+    spec = mapping_of(body, "spec", where)
     advanced = spec.get("advanced") or {}
     modifiers, triggers = advanced.get("scalingModifiers") or {}, spec.get("triggers") or []
     formula = str(modifiers.get("formula") or "")
@@ -408,18 +408,20 @@ def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where
         return None, (), tuple(notes)
     metrics = tuple(one.metric for one in read)
     followed = _for_replay(metrics, pool, each=bool(formula)) + ((CRON,) if timetable.plan else ())
-    up, down = _behaviour((advanced.get("horizontalPodAutoscalerConfig") or {}).get("behavior") or {}, where)
+    up, down = behaviour_of(
+        (advanced.get("horizontalPodAutoscalerConfig") or {}).get("behavior") or {}, where
+    )
     if len({(one.active, one.ignored) for one in read}) > 1:
         notes.append("triggers differ in activationThreshold or ignoreNullValues: the first one's are used")
     parameters = Keda(
         hpa.Hpa(followed, up=up, down=down),
-        min_replica_count=_whole(spec, "minReplicaCount", 0, where),
-        max_replica_count=_whole(spec, "maxReplicaCount", 100, where),
-        idle_replica_count=_whole(spec, "idleReplicaCount", None, where)
+        min_replica_count=whole_number(spec, "minReplicaCount", 0, where),
+        max_replica_count=whole_number(spec, "maxReplicaCount", 100, where),
+        idle_replica_count=whole_number(spec, "idleReplicaCount", None, where)
         if "idleReplicaCount" in spec
         else None,
-        polling_interval_s=float(_whole(spec, "pollingInterval", 30, where)),
-        cooldown_period_s=float(_whole(spec, "cooldownPeriod", 300, where)),
+        polling_interval_s=float(whole_number(spec, "pollingInterval", 30, where)),
+        cooldown_period_s=float(whole_number(spec, "cooldownPeriod", 300, where)),
         activation_threshold=read[0].active if read else 0.0,
         ignore_null_values=read[0].ignored if read else True,
         fallback=_fallback(spec.get("fallback"), notes, where),
@@ -625,7 +627,8 @@ def _with_target(
     return metric_read(query, kind, value, text, pool)
 
 
-def _behaviour(body: Mapping[str, Any], where: str) -> tuple[hpa.Rules, hpa.Rules]:
+def behaviour_of(body: Mapping[str, Any], where: str) -> tuple[hpa.Rules, hpa.Rules]:
+    """Return the rules of both directions, out and in."""
     return (
         _rules(body.get("scaleUp") or {}, hpa.SCALE_UP, where),
         _rules(body.get("scaleDown") or {}, hpa.SCALE_DOWN, where),
@@ -638,12 +641,12 @@ def _rules(body: Mapping[str, Any], default: hpa.Rules, where: str) -> hpa.Rules
     policies = tuple(
         hpa.RatePolicy(
             "Percent" if one.get("type") == "Percent" else "Pods",
-            _whole(one, "value", None, where),
-            float(_whole(one, "periodSeconds", None, where)),
+            whole_number(one, "value", None, where),
+            float(whole_number(one, "periodSeconds", None, where)),
         )
         for one in body.get("policies") or []
     )
-    window = _whole(body, "stabilizationWindowSeconds", round(default.stabilization_s), where)
+    window = whole_number(body, "stabilizationWindowSeconds", round(default.stabilization_s), where)
     select = str(body.get("selectPolicy", "Max"))
     if select not in ("Max", "Min", "Disabled"):
         raise InputError(f"selectPolicy {select!r} is not Max, Min or Disabled", where=where)
@@ -658,20 +661,34 @@ def _fallback(body: Any, notes: list[str], where: str) -> Fallback | None:
         notes.append(f"fallback.behavior {behaviour} is not read: taken as static")
         behaviour = "static"
     return Fallback(
-        _whole(body, "failureThreshold", None, where),
-        _whole(body, "replicas", None, where),
+        whole_number(body, "failureThreshold", None, where),
+        whole_number(body, "replicas", None, where),
         behaviour,  # type: ignore[arg-type]
     )
 
 
-def _mapping(body: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+def mapping_of(body: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    """Return what an object holds under a key.
+
+    Raises
+    ------
+    InputError
+        When it is no object.
+    """
     found = body.get(key)
     if not isinstance(found, Mapping):
         raise InputError(f"{key} is missing", where=where)
     return found
 
 
-def _whole(body: Mapping[str, Any], key: str, default: int | None, where: str) -> int:
+def whole_number(body: Mapping[str, Any], key: str, default: int | None, where: str) -> int:
+    """Return a whole number of an object, the default where it says none.
+
+    Raises
+    ------
+    InputError
+        When it is none, or says none and there is no default.
+    """
     value = body.get(key, default)
     if isinstance(value, str) and re.fullmatch(r"\d+", value):
         value = int(value)

@@ -32,6 +32,7 @@ from hs_analysis.current.serving import (
     read_kthena,
     read_pod_autoscaler,
 )
+from hs_analysis.current.slo_aware import follows_slo, read_slo_aware
 from hs_analysis.errors import InputError
 from hs_analysis.schema.names import CURRENT
 
@@ -139,6 +140,7 @@ def _objects(manifest: AutoscalerManifest, given: str, known: Known, reader: Rea
     if manifest.kind == AIBRIX:
         return _of_roles(manifest, [read_pod_autoscaler(body, role, reader, where)])
     read = read_hpa if manifest.kind == HPA else read_scaled_object
+    read = read_slo_aware if follows_slo(manifest.kind, body) else read
     parameters, metrics, notes = read(body, role, reader, where)
     unread = left_out(body, manifest.kind == HPA, len(metrics))
     return [CurrentObject(manifest.kind, name, where, role, parameters, metrics, notes, unread=unread)]

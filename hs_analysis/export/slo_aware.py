@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 from hs_analysis.controllers.slo_aware import SCALER, Latency, SloAware
@@ -59,11 +60,11 @@ FORMULA = (
 )
 """The guide's formula in expr; its three names are those of the triggers."""
 
-_WRITTEN = re.compile(
-    re.escape(FORMULA).replace(re.escape("{up}"), "(?P<up>[0-9.]+)", 1)
-    .replace(re.escape("{up}"), "(?P=up)").replace(re.escape("{down}"), "(?P<down>[0-9.]+)", 1)
-    .replace(re.escape("{down}"), "(?P=down)")
-)  # fmt: skip
+TRIGGERS = ("saturation", "replicas", "readyReplicas")
+"""Names of its triggers, in this order."""
+
+_WORDS = re.compile(r"[A-Za-z_]\w*|\d+(?:\.\d+)?|[&|<>=!]+|\S")
+_UP, _DOWN = "up", "down"
 
 _INSTEAD = "apply it in place of the token-aware objects: KEDA refuses two on one workload"
 _OWN_SIGNAL = (
@@ -112,7 +113,7 @@ def parameters(policy: Policy, options: ExportOptions, role: str) -> SloAware:
     latencies = tuple(Latency(name, limits[name]) for name in DRIVEN_BY[role])
     # From 0 replicas the formula asks for 0 whatever waits.
     hpa = replace(SCALER, min_replicas=max(1, bounds.min), max_replicas=max(1, bounds.max))
-    return SloAware(latencies, scaler=hpa)
+    return SloAware(latencies, scaler=hpa, missing_is_idle=False)
 
 
 def _object(body: dict[str, Any], role: str, scaler: SloAware, options: ExportOptions) -> dict[str, Any]:
@@ -179,11 +180,34 @@ def _p90(latency: str, namespace: str) -> str:
     return f"(({both[0]}) or ({both[1]}) or {idle})"
 
 
+def read_formula(text: str) -> tuple[float, float] | str:
+    """Return the thresholds (up, down) of the guide's formula; of any other how it differs, in a line."""
+    ours, theirs = _WORDS.findall(FORMULA.format(up=_UP, down=_DOWN)), _WORDS.findall(text)
+    given: dict[str, float] = {}
+    for number, (own, other) in enumerate(zip_longest(ours, theirs, fillvalue=""), 1):
+        value = _number(other)
+        if own in (_UP, _DOWN):
+            if value is not None and value == given.setdefault(own, value):
+                continue
+            wanted = f"{given[own]:g}" if own in given else "a threshold"
+        elif own == other or (value is not None and value == _number(own)):
+            continue
+        else:
+            wanted = own or "its end"
+        said = f"{other or 'its end'} where llm-d's SLO-aware formula has {wanted}"
+        return f"word {number} is {said}: only its two thresholds may differ"
+    return given[_UP], given[_DOWN]
+
+
+def _number(word: str) -> float | None:
+    return float(word) if word[:1].isdigit() else None
+
+
 def thresholds_of(manifest: Mapping[str, Any]) -> tuple[float, float] | None:
     """Return the thresholds (up, down) of an object whose formula is the guide's; None for any other."""
     modifiers = ((manifest.get("spec") or {}).get("advanced") or {}).get("scalingModifiers") or {}
-    found = _WRITTEN.fullmatch(" ".join(str(modifiers.get("formula", "")).split()))
-    return (float(found["up"]), float(found["down"])) if found else None
+    found = read_formula(str(modifiers.get("formula", "")))
+    return None if isinstance(found, str) else found
 
 
 def lint_slo_aware(manifest: Mapping[str, Any]) -> list[str]:
@@ -193,7 +217,7 @@ def lint_slo_aware(manifest: Mapping[str, Any]) -> list[str]:
         spec, spec.get("triggers") or []
     )
     names = [str(trigger.get("name")) for trigger in spec.get("triggers") or []]
-    if names != ["saturation", "replicas", "readyReplicas"]:
+    if names != list(TRIGGERS):
         found.append("spec.triggers are not saturation, replicas and readyReplicas, which the formula names")
     given, place = thresholds_of(manifest), "spec.advanced.scalingModifiers"
     modifiers = (spec.get("advanced") or {}).get("scalingModifiers") or {}

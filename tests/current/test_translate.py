@@ -90,6 +90,15 @@ def read(*texts, roles=None, known=KNOWN):
     return translate(manifests, known, load_catalogue(), definitions)
 
 
+def test_or_vector_0_counts_an_empty_answer_as_zero_whatever_the_trigger_says():
+    """As KEDA sees it; an HPA's adapter is replayed as holding, and that is said."""
+    text = keda().replace("threshold", "ignoreNullValues: 'false'\n        threshold", 1)
+    assert not read(text).scaler.pools["decode"].ignore_null_values
+    found = read(text.replace("[2m]))", "[2m])) or vector(0)"))
+    assert found.scaler.pools["decode"].ignore_null_values
+    assert not any("vector(0)" in note for note in found.notes)
+
+
 def test_what_is_not_said_is_the_documented_default():
     """A bare ScaledObject and a bare HPA."""
     found = read(keda()).scaler.pools["decode"]
