@@ -35,7 +35,7 @@ from hs_analysis.export.rbg import RBG_SUFFIX, export_rbg, lint_rbg
 from hs_analysis.export.rules import RULES_SUFFIX, lint_rules
 from hs_analysis.export.slo_aware import SLO_AWARE_SUFFIX, lint_slo_aware
 from hs_analysis.policy.model import Policy
-from hs_analysis.schema.names import EXPORT_TARGETS
+from hs_analysis.schema.names import EXPORT_TARGETS, SLO_AWARE
 
 Lint = Callable[[Any], list[str]]
 """One document of a file → what is wrong with it, one sentence a problem.
@@ -177,9 +177,16 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
     if policy.mode != "hold" and (said := options.selected_for.get(target)):
         first.append(Loss("controller", "approximated", said))
     if first:
-        lines = comment([loss.text for loss in first])
+        lines = [loss.text for loss in first]
+        other = options.selected_for.get(SLO_AWARE)
+        instead = [other if other and loss.item == "controller" else loss.text for loss in first]
         # Others have no comments: a dashboard says it itself.
-        files = {name: lines + text if name.endswith(".yaml") else text for name, text in made.files.items()}
+        files = {
+            name: comment(instead if name.endswith(SLO_AWARE_SUFFIX) else lines) + text
+            if name.endswith(".yaml")
+            else text
+            for name, text in made.files.items()
+        }
         made = Export(made.target, files, (*first, *made.losses))
     for name, text in made.files.items():
         problems = _problems(row, name, text)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.export import shape
+from hs_analysis.export.model import LOSSES_SUFFIX, Loss
 from hs_analysis.pipeline.faults import promql_problem, refuse
 from hs_analysis.pipeline.object_files import CHECKABLE, check_objects
 from hs_analysis.schema.places import DocumentText, Lines, lines_of_documents
@@ -252,6 +253,15 @@ def _kustomization(path: Path, text: str) -> str:
     return f"Kustomize base of {len(base['resources'])} files"
 
 
+def _losses(path: Path, text: str) -> str:
+    """Check the list of what an exported file does not hold of its policy."""
+    found = _parsed(path, text)
+    refuse(path, [(one, _lines(text)) for one in _unlike(tuple[Loss, ...], found, "")])
+    kinds = [one["kind"] for one in found]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    return f"what a file does not hold of its policy: {counts or 'nothing'}"
+
+
 def _is_kustomization(path: Path, text: str) -> bool:
     """Whether a file is a base of ours: those of others list folders, addresses and patches."""
     from hs_analysis.export.kustomize import KUSTOMIZATION, PART_OF
@@ -259,11 +269,15 @@ def _is_kustomization(path: Path, text: str) -> bool:
     return path.name == KUSTOMIZATION and all(f"{key}: {value}" in text for key, value in PART_OF.items())
 
 
-def _json(path: Path, text: str) -> Any:
+def _parsed(path: Path, text: str) -> Any:
     try:
-        found = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"no JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
+
+
+def _json(path: Path, text: str) -> Any:
+    found = _parsed(path, text)
     if not isinstance(found, dict):
         raise InputError("expected an object with keys", where=f"{path}:1")
     return found
@@ -287,6 +301,7 @@ KINDS: tuple[FileKind, ...] = (
     FileKind("policy", lambda _path, text: "schema: hs-analysis/policy/" in text, _policy),
     FileKind("topology", lambda _path, text: "schema: hs-analysis/topology/" in text, _topology),
     FileKind("dashboard", lambda path, text: path.suffix == ".json" and _is_dashboard(text), _dashboard),
+    FileKind("losses", lambda path, _text: path.name.endswith(LOSSES_SUFFIX), _losses),
     FileKind("stretches", _is_stretches, _stretches),
     FileKind("kustomization", _is_kustomization, _kustomization),
     FileKind("objects", lambda path, _text: path.suffix in (".yaml", ".yml", ".json"), check_objects),

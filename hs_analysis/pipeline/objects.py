@@ -43,7 +43,7 @@ from hs_analysis.replay.tokens_in_flight import ERROR
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.exported import TargetReplay
 from hs_analysis.schema.frames import label_map
-from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT, READ_AS_IDLE, TARGET_TITLES
+from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT, READ_AS_IDLE, SLO_AWARE, TARGET_TITLES
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.replays import PolicyReplay, ReplayResult
 from hs_analysis.schema.results import Derived, Estimate
@@ -332,7 +332,9 @@ def with_targets(replay: ReplayResult) -> ReplayResult:
     return replace(replay, targets=target_replays(replay, name)) if name else replay
 
 
-def selected_for(policy: Policy, replays: Sequence[TargetReplay]) -> dict[str, str]:
+def selected_for(
+    policy: Policy, replays: Sequence[TargetReplay], rows: Sequence[PolicyReplay] = ()
+) -> dict[str, str]:
     """Return for which controller a policy was selected and what its files for another one cost, by target.
 
     Parameters
@@ -341,6 +343,8 @@ def selected_for(policy: Policy, replays: Sequence[TargetReplay]) -> dict[str, s
         The policy as policy.yaml holds it.
     replays
         What the file of each target does, as `target_replays` returns it.
+    rows
+        Rows of the backtest: one of them is the formula of llm-d's SLO-aware file.
     """
     by_target = {one.target: one for one in replays}
     ours = by_target[policy.controller]
@@ -355,6 +359,17 @@ def selected_for(policy: Policy, replays: Sequence[TargetReplay]) -> dict[str, s
             found[target] = f"{start}. This file was not replayed: {why}."
         else:
             found[target] = f"{start}. {_difference(title, ours, theirs)}"
+    row = next((one for one in rows if one.policy == SLO_AWARE), None)
+    if row is None or ours.policy is None:
+        found[SLO_AWARE] = (
+            f"{start}. This file was not replayed: its P90s were not evaluated on this history."
+        )
+    else:
+        theirs = TargetReplay(
+            target="llmd", policy=row.policy, instance_hours=row.instance_hours, gpu_hours=row.gpu_hours,
+            slo_violation_ratio=row.slo_violation_ratio, assumes="a latency that is missing read as idle",
+        )  # fmt: skip
+        found[SLO_AWARE] = f"{start}. {_difference('its formula', ours, theirs)}"
     return found
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from hs_analysis.export import TARGETS, Export, ExportOptions, NamesOfCluster, Watched, export
 from hs_analysis.export.kustomize import ALTERNATIVES, KUSTOMIZATION, kustomization
+from hs_analysis.export.llmd import LLMD_SUFFIX
 from hs_analysis.export.model import load_documents, warning_of
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
@@ -93,12 +94,14 @@ def export_policies(work: Work) -> Outcome:
         decision = to_plain(read_decision(work.run, policy.service))
         replays = target_replays(read_replay(work.run, policy.service), headline_of(work.run, policy))
         names = cluster_names(policy.service, frames, work.settings, series)
-        told = {} if one.stamp else selected_for(policy, replays)
+        rows = read_replay(work.run, policy.service).policies
+        told = {} if one.stamp else selected_for(policy, replays, rows)
         options = _options(work, one, names, frames.get(policy.service), series)
         costs = {} if one.stamp else {"llmd": cost_of_idle(replays)}
         options = replace(options, selected_for=told, advised_against=decision["why"], missing_costs=costs)
         guides: dict[str, ApplyGuide] = {}
         shared: dict[str, str] = {}
+        instead: dict[str, tuple[str, str]] = {}
         for target in TARGETS:
             made = export(policy, target, options)
             shared = shared or made.files  # the rules, which come with every target
@@ -106,13 +109,14 @@ def export_policies(work: Work) -> Outcome:
             if not policy.recommended:
                 unwanted |= dict.fromkeys(made.files, warning_of(options))
             guides[target] = _guide(decision, made, shared)
+            instead |= _instead(made)
             index.append(_entry(one, made, names, told, guides[target]))
             if note := index[-1]["note"]:
                 note = note.replace("This file", "Its file")
                 said[target].append(f"{policy.service}: {note}" if len(policies) > 1 else note)
         own = guides.pop(policy.controller)
         replayed = [] if one.stamp else to_plain(replays)
-        sections.append(Section(policy.service, decision, own, guides, replayed))
+        sections.append(Section(policy.service, decision, own, guides, replayed, instead))
     _write_folders(work.out, folders, unwanted, said)
     if sections:
         _write_text(work.out / APPLY_FILE, markdown(sections, _made_from(policies[0])))
@@ -203,6 +207,14 @@ def _guide(decision: Mapping[str, Any], made: Export, shared: Mapping[str, str])
         if path.endswith(".yaml") and not path.endswith(ALTERNATIVES)
     ]
     return guide(decision, made.target, files, [blank.sentence() for blank in made.to_fill])
+
+
+def _instead(made: Export) -> dict[str, tuple[str, str]]:
+    """Return the file of a target's objects and the one that is applied in their place; empty without one."""
+    files = {name: f"exports/{made.target}/{name}" for name in made.files}
+    second = next((path for name, path in files.items() if name.endswith(ALTERNATIVES)), None)
+    first = next((path for name, path in files.items() if name.endswith(LLMD_SUFFIX)), None)
+    return {made.target: (first, second)} if first and second else {}
 
 
 def _watched(frame: ServiceFrame | None, series: pl.DataFrame, settings: Settings) -> Watched:

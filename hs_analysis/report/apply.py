@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hs_analysis.report.choice import mapping, records
@@ -293,6 +293,12 @@ def _alerts(files: Iterable[ExportedFile]) -> Iterator[ApplyAlert]:
         yield ApplyAlert(assumption="Anything else", alerts=tuple(left))
 
 
+INSTEAD = (
+    "`{second}` sizes each pool by its latency ÷ SLO, by the formula of llm-d's SLO-aware guide. Apply it in "
+    "place of the token-aware objects, never both: KEDA refuses two on one workload."
+)
+
+
 @dataclass(frozen=True)
 class Section:
     """One service of APPLY.md.
@@ -309,6 +315,8 @@ class Section:
         Other target → its guide.
     replays
         What the file of each target does in the backtest, as ``replay.targets`` of summary.json has it.
+    instead
+        Target → the file of its objects, and the one that is applied in their place.
     """
 
     service: str
@@ -316,6 +324,7 @@ class Section:
     guide: ApplyGuide
     others: Mapping[str, ApplyGuide]
     replays: Sequence[Mapping[str, Any]] = ()
+    instead: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def markdown(sections: Sequence[Section], made: str) -> str:
@@ -438,6 +447,20 @@ def _parts(one: Section) -> Iterator[list[str]]:
     if rows:
         heads = ("target", "see what would change", "instance-hours", "windows over the SLO")
         yield ["### Other targets", "", *_table(heads, rows), ""]
+    for target, (first, second) in one.instead.items():
+        yield [f"### The other file of `{target}`", "", INSTEAD.format(second=second), ""]
+        yield [*_numbered(list(_swap(first, second))), ""]
+
+
+def _swap(first: str, second: str) -> Iterator[ApplyStep]:
+    """Yield how objects take the place of others, and how to go back."""
+    gone = "kubectl delete --ignore-not-found -f"
+    yield ApplyStep(command=f"{gone} {first}", why="Delete what the other file made; the counts stay.")
+    yield ApplyStep(command=f"kubectl apply -f {second}", why="Apply it.")
+    yield ApplyStep(
+        command=f"{gone} {second} && kubectl apply -f {first}",
+        why="To go back, the same the other way round.",
+    )
 
 
 def _cost(figures: Mapping[str, Mapping[str, Any]], target: str) -> tuple[str, str]:

@@ -74,7 +74,7 @@ FAULTS = {
 
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
-CURRENT, TIMETABLE, DEFAULT_HPA = "current", "timetable", "hpa"
+CURRENT, TIMETABLE, DEFAULT_HPA, SLO_AWARE = "current", "timetable", "hpa", "slo_aware"
 IN_SAMPLE, NEUTRAL, UNLIMITED = "in_sample", "heteroscale", "unlimited"
 RATIO_FIXED, RATIO_BY_HOUR, RATIO_BY_MIX = "ratio_fixed", "ratio_by_hour", "ratio_by_mix"
 RATIO_ROWS = {
@@ -106,7 +106,7 @@ AUTOSCALERS = {
     "dynamo_load": "Dynamo planner, load-based, default thresholds",
     "dynamo_throughput": "Dynamo planner, throughput-based, constant predictor, engines sized by the target",
     "kthena": "Kthena AutoscalingPolicy with the derived band as ratio constraint",
-    "slo_aware": "llm-d's SLO-aware formula: P90 of TTFT drives prefill, P90 of TBT decode",
+    SLO_AWARE: "llm-d's SLO-aware formula: P90 of TTFT drives prefill, P90 of TBT decode",
 }
 """Autoscalers of the field with their documented defaults, sized by the derived targets."""
 
