@@ -15,7 +15,7 @@ from hs_analysis.export import shape
 from hs_analysis.export.model import LOSSES_SUFFIX, Loss
 from hs_analysis.pipeline.faults import promql_problem, refuse
 from hs_analysis.pipeline.object_files import CHECKABLE, check_objects
-from hs_analysis.schema.places import DocumentText, Lines, lines_of_documents
+from hs_analysis.schema.places import DocumentText, Lines, lines_of_documents, nearest
 
 
 @dataclass(frozen=True)
@@ -255,8 +255,9 @@ def _kustomization(path: Path, text: str) -> str:
 
 def _losses(path: Path, text: str) -> str:
     """Check the list of what an exported file does not hold of its policy."""
-    found = _parsed(path, text)
-    refuse(path, [(one, _lines(text)) for one in _unlike(tuple[Loss, ...], found, "")])
+    found, lines = _parsed(path, text), _lines(text)
+    said = _unlike(tuple[Loss, ...], found, "")
+    refuse(path, [(one, {"": nearest(lines, one.partition(" ")[0])}) for one in said])
     kinds = [one["kind"] for one in found]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     return f"what a file does not hold of its policy: {counts or 'nothing'}"

@@ -351,6 +351,11 @@ CASES = [
         ("resources:", "resurces:", "resurces:", "resurces is unknown"),
         ("k8s.io/v1beta1", "k8s.io/v1", "k8s.io/v1", "apiVersion and kind are not"),
     ),
+    *_of(
+        "chat.losses.json", lambda: exported("llmd", "losses.json"),
+        ('"kind": "dropped"', '"kind": "droped"', '"droped"', "is not one of dropped, approximated, refused"),
+        ('"text": "300 for', '"txt": "300 for', '"txt"', "did you mean text?"),
+    ),
     *_of("what.yaml", "a: 1\n", ("a: 1", "schema: hs-analysis/polcy/v1", "schema", "is none of hs_analysis")),
 ]  # fmt: skip
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from export.scenes import full_policy
+from export.test_llmd import MEASURED
 from replay.services import policy_replay
 
 from hs_analysis.export import NOT_RECOMMENDED, TARGETS, ExportOptions, export
 from hs_analysis.pipeline.objects import selected_for, target_replays
-from hs_analysis.schema.names import TARGET_TITLES, TRANSLATED
+from hs_analysis.schema.names import SLO_AWARE, TARGET_TITLES, TRANSLATED
 from hs_analysis.schema.replays import ReplayResult
 
 POLICY = replace(full_policy(), controller="keda")
@@ -53,6 +54,21 @@ def test_hours_are_those_of_gpus_where_both_are_known() -> None:
     ours, theirs = (CALM | {"gpu_hours": hours} for hours in (800.0, 880.0))
     found = backtest({"hpa": {"policy": "as_hpa", "why_not": ""}}, ours=ours, as_hpa=theirs)
     assert "HPA needs +10 % GPU-hours" in said_of(found)["hpa"]
+
+
+def test_llmds_slo_aware_file_says_what_its_own_formula_did() -> None:
+    """It is another file than the token-aware one; without a row of the formula, that it was not replayed."""
+    row = {"instance_hours": 120.0, "gpu_hours": None, "slo_violation_ratio": 0.002}
+    made = backtest({"llmd": {"policy": "", "why_not": "no gauge"}}, slo_aware=row)
+    said = selected_for(POLICY, target_replays(made, "ours"), made.policies)
+    assert "its formula needs +20 % instance-hours" in said[SLO_AWARE]
+    assert "no gauge" in said["llmd"]
+    assert "no gauge" not in said[SLO_AWARE]
+    assert "This file was not replayed: " in said_of(made)[SLO_AWARE]
+    options = ExportOptions(selected_for=said, measured=MEASURED)
+    files = export(POLICY, "llmd", options).files
+    first = {name.split(".")[-2]: text.splitlines()[0] for name, text in files.items() if "aware" in name}
+    assert first == {"token-aware": f"# {said['llmd']}", "slo-aware": f"# {said[SLO_AWARE]}"}
 
 
 @pytest.mark.parametrize(

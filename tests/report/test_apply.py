@@ -166,3 +166,23 @@ def test_policies_of_one_page_do_not_share_commands() -> None:
     first, second = text.split("## prod/other\n")
     assert "prod.other" not in first
     assert "prod.chat" not in second
+
+
+def test_a_file_that_takes_the_place_of_another_is_applied_alone() -> None:
+    """What it is, that never both, in which order, and the way back."""
+    files = ("exports/llmd/m.token-aware.yaml", "exports/llmd/m.slo-aware.yaml")
+    section = Section("-/m", MADE, guide_of("keda"), {}, instead={"llmd": files})
+    text = markdown([section], "Written by a test.")
+    (part,) = text.split("### The other file of `llmd`")[1:]
+    assert "SLO-aware guide" in part
+    assert "never both" in part
+    commands = [line.strip() for line in part.splitlines() if line.strip().startswith("kubectl")]
+    gone = "kubectl delete --ignore-not-found -f"
+    assert commands == [
+        f"{gone} {files[0]}",
+        f"kubectl apply -f {files[1]}",
+        f"{gone} {files[1]} && kubectl apply -f {files[0]}",
+    ]
+    assert prose().banned_in(part) == []
+    assert prose().measure(part).sentence_words <= prose().SENTENCE_WORDS
+    assert "The other file" not in page(guide_of("keda"))
