@@ -59,7 +59,7 @@ from hs_analysis.pipeline.watched import watched
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.report.apply import APPLY_FILE, ExportedFile, Section, guide, markdown
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.exported import ApplyGuide
+from hs_analysis.schema.exported import ApplyGuide, TargetReplay
 from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
@@ -92,13 +92,11 @@ def export_policies(work: Work) -> Outcome:
         if policy.service not in frames:  # of a ratio test in benchmarks, which names no workload
             continue
         decision = to_plain(read_decision(work.run, policy.service))
-        replays = target_replays(read_replay(work.run, policy.service), headline_of(work.run, policy))
+        replay = read_replay(work.run, policy.service)
+        replays = target_replays(replay, headline_of(work.run, policy))
         names = cluster_names(policy.service, frames, work.settings, series)
-        rows = read_replay(work.run, policy.service).policies
-        told = {} if one.stamp else selected_for(policy, replays, rows)
         options = _options(work, one, names, frames.get(policy.service), series)
-        costs = {} if one.stamp else {"llmd": cost_of_idle(replays)}
-        options = replace(options, selected_for=told, advised_against=decision["why"], missing_costs=costs)
+        options = replace(options, **_of_replay(one, replay, replays), advised_against=decision["why"])
         guides: dict[str, ApplyGuide] = {}
         shared: dict[str, str] = {}
         instead: dict[str, tuple[str, str]] = {}
@@ -110,7 +108,7 @@ def export_policies(work: Work) -> Outcome:
                 unwanted |= dict.fromkeys(made.files, warning_of(options))
             guides[target] = _guide(decision, made, shared)
             instead |= _instead(made)
-            index.append(_entry(one, made, names, told, guides[target]))
+            index.append(_entry(one, made, names, options.selected_for, guides[target]))
             if note := index[-1]["note"]:
                 note = note.replace("This file", "Its file")
                 said[target].append(f"{policy.service}: {note}" if len(policies) > 1 else note)
@@ -122,6 +120,14 @@ def export_policies(work: Work) -> Outcome:
         _write_text(work.out / APPLY_FILE, markdown(sections, _made_from(policies[0])))
     tables.write_json(work.out, EXPORTS_FILE, index)
     return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
+
+
+def _of_replay(one: ToExport, replay: ReplayResult, replays: Sequence[TargetReplay]) -> dict[str, Any]:
+    """Return options of an export that the backtest tells; none for a policy that it did not run."""
+    if one.stamp:
+        return {}
+    told = selected_for(one.policy, replays, replay.policies)
+    return {"selected_for": told, "missing_costs": {"llmd": cost_of_idle(replays)}}
 
 
 def _options(
