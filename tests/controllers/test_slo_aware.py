@@ -49,6 +49,17 @@ def test_the_signal_is_the_worse_share_of_the_slo(
     assert found.tolist() == pytest.approx([wanted])
 
 
+def test_an_object_to_which_a_gap_is_no_idle_pool_holds_its_count() -> None:
+    """One latency of two is enough; in one batch each lane keeps its own reading."""
+    holds = dataclasses.replace(POOL, missing_is_idle=False)
+    batch = SloAwareBatch([holds], "pool")
+    assert np.isnan(batch.saturation(seen([NAN], [NAN], 4))).all()
+    assert batch.saturation(seen([NAN], [0.05], 4)).tolist() == pytest.approx([0.5])
+    assert batch.step(seen([NAN], [NAN], 4)).count.tolist() == [4.0]
+    falls = SloAwareBatch([POOL], "pool")
+    assert falls.formula(falls.saturation(seen([NAN], [NAN], 4)), seen([NAN], [NAN], 4)).tolist() == [0.0]
+
+
 def test_the_signal_is_clamped_before_it_is_averaged() -> None:
     """Three rows of 15 s: one sample of thirty times the SLO counts as two."""
     batch = SloAwareBatch([POOL], "pool")

@@ -54,6 +54,9 @@ class Seen:
         Share of windows over the SLO: undisturbed, under the nine faults (their mean), under bursts.
     dropped, approximated
         Items of the policy that it does not hold or not quite, of those that may change a count.
+    gap, read_as_idle
+        Share of windows over the SLO while no metric can be read; of llm-d's file also with the queries of its
+        guide, for which a missing metric is an idle pool.
     """
 
     target: str
@@ -66,6 +69,8 @@ class Seen:
     bursts: float | None
     dropped: tuple[str, ...]
     approximated: tuple[str, ...]
+    gap: float | None = None
+    read_as_idle: float | None = None
 
 
 def seen_of(run_dir: Path) -> list[Seen]:
@@ -86,7 +91,7 @@ def _seen(folder: Path, one: Mapping[str, Any]) -> Seen:
     return Seen(
         one["target"], bool(losses) and not refused, refused or one["why_not"], one["policy"],
         one["instance_hours"], one["slo_violation_ratio"], one["under_faults"], one["under_bursts"],
-        items("dropped"), items("approximated"),
+        items("dropped"), items("approximated"), one["under_gap"], one["gap_read_as_idle"],
     )  # fmt: skip
 
 
@@ -193,7 +198,22 @@ def table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
     ]
-    return head + [f"| {' | '.join(cells(one))} |" for one in beside(lines)]
+    return head + [f"| {' | '.join(cells(one))} |" for one in beside(lines)] + [both_ways(lines)]
+
+
+def both_ways(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a gap does to llm-d's file, held and read as idle, over histories where both are known."""
+    every = [Seen(**one) for line in lines for one in line["targets"]]
+    known = [
+        (one.gap, one.read_as_idle) for one in every if one.gap is not None and one.read_as_idle is not None
+    ]
+    if not known:
+        return "llm-d's file was replayed with a missing metric read both ways on no history."
+    held, idle = (100.0 * statistics.median(one[side] for one in known) for side in (0, 1))
+    return (
+        f"llm-d's file while no metric can be read, {len(known)} histories, median: over the SLO in {held:.1f} % "
+        f"of windows, read as idle in {idle:.1f} %."
+    )
 
 
 def cells(one: Beside) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from end_to_end.closed_loop import kinds, written_of
-from end_to_end.targets_table import Seen, beside, cells, observe_all, seen_of, table
+from end_to_end.targets_table import Seen, beside, both_ways, cells, observe_all, seen_of, table
 from simulator import history
 
 from hs_analysis.schema.names import TARGET_TITLES
@@ -39,7 +39,17 @@ def test_targets_are_set_against_kedas_file_of_the_same_history() -> None:
     assert hpa.hours == pytest.approx([1.1, 0.9])
     assert hpa.faults == pytest.approx([1.0, 0.0])
     assert cells(hpa)[4:7] == ["1.000 (0.900 to 1.100)", "+0.00 (+0.00)", "+0.50 (+1.00)"]
-    assert len(table(lines)) == 5 + len(TARGET_TITLES)
+    assert len(table(lines)) == 6 + len(TARGET_TITLES)
+
+
+def test_a_gap_is_told_of_llmds_file_held_and_read_as_idle() -> None:
+    """Medians over histories that know both; a line without them counts for neither."""
+    lines = [line_of(seed, ("keda", 100.0, 0.02), ("llmd", 100.0, 0.02)) for seed in (1, 2)]
+    assert both_ways(lines).endswith("on no history.")
+    lines[0]["targets"][1] |= {"gap": 0.2, "read_as_idle": 0.6}
+    assert (
+        "1 histories, median: over the SLO in 20.0 % of windows, read as idle in 60.0 %." in table(lines)[-1]
+    )
 
 
 def test_histories_that_are_in_the_file_are_not_run_again(tmp_path: Path) -> None:
