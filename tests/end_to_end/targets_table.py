@@ -204,15 +204,14 @@ def table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 def both_ways(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return what a gap does to llm-d's file, held and read as idle, over histories where both are known."""
     every = [Seen(**one) for line in lines for one in line["targets"]]
-    known = [
-        (one.gap, one.read_as_idle) for one in every if one.gap is not None and one.read_as_idle is not None
-    ]
+    both = [(one.gap, one.read_as_idle) for one in every]
+    known = [(held, idle) for held, idle in both if held is not None and idle is not None]
     if not known:
         return "llm-d's file was replayed with a missing metric read both ways on no history."
     held, idle = (100.0 * statistics.median(one[side] for one in known) for side in (0, 1))
     return (
-        f"llm-d's file while no metric can be read, {len(known)} histories, median: over the SLO in {held:.1f} % "
-        f"of windows, read as idle in {idle:.1f} %."
+        f"llm-d's file while no metric can be read, {len(known)} histories, median: over the SLO in "
+        f"{held:.1f} % of windows, read as idle in {idle:.1f} %."
     )
 
 
