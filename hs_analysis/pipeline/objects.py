@@ -382,6 +382,11 @@ def cost_of_idle(replays: Sequence[TargetReplay]) -> str:
     one = next((one for one in replays if one.target == "llmd"), None)
     if one is None or one.under_gap is None or one.gap_read_as_idle is None:
         return ""
+    if one.slo_violation_ratio is None:
+        return (
+            "Replayed both ways, but how often it breaks the SLO is not known: its instances carry more than "
+            "any of the history"
+        )
     idle, held = percent(one.gap_read_as_idle), percent(one.under_gap)
     return (
         f"Replayed both ways: while no metric can be read, it breaks the SLO in {held} of windows, read as "

@@ -55,8 +55,8 @@ class Seen:
     dropped, approximated
         Items of the policy that it does not hold or not quite, of those that may change a count.
     gap, read_as_idle
-        Share of windows over the SLO while no metric can be read; of llm-d's file also with the queries of its
-        guide, for which a missing metric is an idle pool.
+        Share of windows over the SLO while no metric can be read; of llm-d's file also with the queries of
+        its guide, for which a missing metric is an idle pool.
     """
 
     target: str
@@ -204,7 +204,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 def both_ways(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return what a gap does to llm-d's file, held and read as idle, over histories where both are known."""
     every = [Seen(**one) for line in lines for one in line["targets"]]
-    both = [(one.gap, one.read_as_idle) for one in every]
+    both = [(one.gap, one.read_as_idle) for one in every if one.over is not None]
     known = [(held, idle) for held, idle in both if held is not None and idle is not None]
     if not known:
         return "llm-d's file was replayed with a missing metric read both ways on no history."

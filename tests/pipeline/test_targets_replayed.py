@@ -207,12 +207,16 @@ def fault_counts(control: Autoscaler, part: Any, model: Any) -> float:
 
 def test_what_reading_a_gap_as_idle_costs_is_said_where_both_were_replayed() -> None:
     """A sentence with both shares, the cost of the loss; nothing where one of them is not known."""
-    made = backtest({"llmd": {"policy": "as_llmd", "why_not": ""}}, as_llmd={})
+    known = {"slo_violation_ratio": 0.01}
+    made = backtest({"llmd": {"policy": "as_llmd", "why_not": ""}}, as_llmd=known)
     files = {"as_llmd": {"faults": 0.1, "bursts": 0.1, "gap": 0.2}, READ_AS_IDLE: {"gap": 0.6}}
     replays = target_replays(with_shares(made, {"files": files}), "ours")
     assert "in 20 % of windows, read as idle in 60 %" in cost_of_idle(replays)
     assert "Little's law" in said_of(with_shares(made, {"files": files}))["llmd"]
     assert cost_of_idle(target_replays(made, "ours")) == ""
+    rows = tuple(replace(row, slo_violation_ratio=None) for row in made.policies)
+    unknown = with_shares(replace(made, policies=rows), {"files": files})
+    assert "is not known" in cost_of_idle(target_replays(unknown, "ours"))
     options = ExportOptions(measured=LLMD, missing_costs={"llmd": cost_of_idle(replays)})
     export_of = export(replace(policy(waits=False)), "llmd", options)
     (loss,) = (one for one in export_of.losses if one.item == "on_missing_metric")
