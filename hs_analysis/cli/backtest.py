@@ -8,7 +8,7 @@ from typing import Any
 from hs_analysis.cli.output import Block, Table, text_of
 from hs_analysis.cli.tables import Service, actions, columns_of, hours, in_gpus, in_lines
 
-WIDEST_INTERVAL = 11
+WIDEST_INTERVAL = 10
 """Characters of an interval that stay on one line: tables are to fit a hundred columns."""
 
 

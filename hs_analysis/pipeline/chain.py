@@ -124,8 +124,8 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "replay", "replaying the test window", ("select",),
-        ("seed", "draws", *NUMBERS, *CONTROLLER, "policy_mode", "kube_version", "reading", "prices",
-         "beside"),
+        ("seed", "draws", *NUMBERS, *CONTROLLER, "policy_mode", "kube_version", "cluster", "reading",
+         "prices", "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), _replay,
     ),
     Stage(
