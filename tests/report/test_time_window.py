@@ -92,9 +92,20 @@ def visit(page: Any, path: Path, fragment: str) -> None:
 
 
 def settle(page: Any) -> dict[str, Any]:
-    """Return the state of a page once what was asked for has been drawn and scrolled to."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return dict(page.evaluate(STATE))
+    """Return the state of a page once what was asked for has been drawn and scrolled to.
+
+    A busy browser follows a link some frames after the click: what is marked is waited for, for a while.
+    """
+    for _ in range(MOST_LOOKS):
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        state = dict(page.evaluate(STATE))
+        if state["seen"] or not state["marked"]:
+            break
+    return state
+
+
+MOST_LOOKS = 100
+"""Pairs of frames until a page that shows no mark of its own is taken as it is [count]."""
 
 
 def drag(page: Any, chart: str, start: float, end: float, within: str = "") -> None:
