@@ -10,7 +10,7 @@ from typing import Any
 from hs_analysis.errors import InputError
 from hs_analysis.export import shape
 from hs_analysis.pipeline.faults import promql_problem, refuse
-from hs_analysis.schema.places import Lines, lines_of_documents, yaml_fault
+from hs_analysis.schema.places import Lines, documents_of, lines_of_documents, yaml_fault
 
 OURS = re.compile(r"^#.*written by hs_analysis", re.MULTILINE)
 """A comment that every exported file starts with."""
@@ -60,11 +60,10 @@ def _called(body: Mapping[str, Any]) -> str:
 
 def bodies(path: Path, text: str) -> Iterator[tuple[tuple[Mapping[str, Any], str], Lines]]:
     """Yield every object with its path in its document, lists taken apart, and the lines of the document."""
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        documents = [one for one in YAML(typ="safe", pure=True).load_all(text) if one is not None]
+        documents = [one for _, one in documents_of(text) if one is not None]
     except YAMLError as error:
         problem, where = yaml_fault(error, str(path))
         raise InputError(f"no YAML or JSON: {problem}", where=where) from error

@@ -249,9 +249,9 @@ def policy_documents(folder: Path) -> list[str]:
 
 def parsed_policies(folder: Path) -> list[Plain]:
     """Return the documents of policy.yaml as plain data."""
-    from ruamel.yaml import YAML
+    from hs_analysis.schema.places import documents_of
 
-    return [document for document in YAML(typ="safe", pure=True).load_all(policy_text(folder)) if document]
+    return [document for _, document in documents_of(policy_text(folder)) if document]
 
 
 def compared(folder: Path, summary: Plain | None = None) -> ComparedRun:

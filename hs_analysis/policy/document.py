@@ -22,7 +22,7 @@ from hs_analysis.policy.declaration import SCHEMA
 from hs_analysis.policy.model import Policy, Primary, Ratio, SignalReading, Target
 from hs_analysis.policy.parse import parse_policy
 from hs_analysis.schema.declare import declared
-from hs_analysis.schema.places import DocumentText, yaml_fault
+from hs_analysis.schema.places import DocumentText, documents_of, yaml_fault
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -105,9 +105,8 @@ def load_all(text: str, where: str = "policy.yaml") -> tuple[Policy, ...]:
     A run reads its policy.yaml several times, and the parser of YAML is the slowest part of it: the last few
     texts are kept. The policies are not to be changed.
     """
-    reader = YAML(typ="safe", pure=True)
     try:
-        documents = [d for d in reader.load_all(text) if d is not None]
+        documents = [one for _, one in documents_of(text) if one is not None]
     except YAMLError as error:
         problem, place = yaml_fault(error, where)
         raise InputError(f"not YAML: {problem}", where=place) from error
