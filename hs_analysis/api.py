@@ -31,9 +31,10 @@ from hs_analysis.derive import DeriveResult, derive_service
 from hs_analysis.errors import InputError, RunFolderError, UsageError
 from hs_analysis.pipeline import effective, results, tables
 from hs_analysis.pipeline import run_folder as folders
+from hs_analysis.pipeline.beside import policies_beside
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.effective import Effective
-from hs_analysis.pipeline.policy_stages import policies_beside, replay_one
+from hs_analysis.pipeline.policy_stages import replay_one
 from hs_analysis.pipeline.records import changed, to_plain
 from hs_analysis.pipeline.report_stages import DETAIL_TABLES, SUMMARY_FILE
 from hs_analysis.pipeline.select_stage import ServiceTask
@@ -656,8 +657,7 @@ def _replay_of_run(data: Run, documents: tuple[Document, ...], name: str, settin
     marks = marked(data.service(name), data.summary) if (data.folder / SUMMARY_FILE).is_file() else {}
     own = tuple(policies_beside(used.beside.policies, data.frame(name)))
     selected = str((told.get("deployed") or {}).get("policy") or "")
-    rows = _rows("replay_policies", found.rows)
-    return Replayed(name, rows, found.timeline, told, own, selected, marks)
+    return Replayed(name, _rows("replay_policies", found.rows), found.timeline, told, own, selected, marks)
 
 
 def with_targets(policy: Policy, targets: Mapping[str, float]) -> Policy:

@@ -13,8 +13,8 @@ import polars as pl
 import hs_analysis
 from hs_analysis.controllers import HeteroScale
 from hs_analysis.derive import other_version
-from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.beside import policies_beside, require_spoken_of
 from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
 from hs_analysis.pipeline.objects import (
     CURRENT_FILE,
@@ -44,7 +44,7 @@ from hs_analysis.pipeline.tables import (
     typed_signals,
 )
 from hs_analysis.pipeline.tasks import map_tasks
-from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all, load_all
+from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.decision import (
     Consequences,
@@ -95,55 +95,11 @@ from hs_analysis.schema.names import (
 )
 from hs_analysis.schema.replays import FaultReplay, PlacementOutcome, PolicyReplay, ReplayResult
 from hs_analysis.schema.results import Derived
-from hs_analysis.schema.settings import Document, Settings
+from hs_analysis.schema.settings import Settings
 from hs_analysis.select import with_knobs
 
 if TYPE_CHECKING:
     from hs_analysis.current import CurrentAutoscaler, Withheld
-
-
-def policies_beside(files: Sequence[Document], frame: ServiceFrame) -> dict[str, Policy]:
-    """Return the policies of a service in the files given, by file name.
-
-    Raises
-    ------
-    InputError
-        When a primary follows a signal that the history does not hold: it would hold still all the time.
-    """
-    found: dict[str, Policy] = {}
-    for file in files:
-        for policy in load_all(file.text, file.name):
-            if policy.service != frame.service:
-                continue
-            for number, primary in enumerate(policy.primaries):
-                if not any(frame.has(primary.signal, role) for role in (primary.role, "service")):
-                    raise InputError(
-                        f"spec.primaries[{number}]: {primary.signal}@{primary.role} is not in this history",
-                        where=file.name,
-                        hint="hsa study RUN lists the signals",
-                    )
-            found[_free(Path(file.name).name, found)] = policy
-    return found
-
-
-def require_services(settings: Settings, services: Sequence[str]) -> None:
-    """Raise when a file speaks of none of the services, or today's objects can't be told apart by service."""
-    for file in settings.beside.policies:
-        spoken = [policy.service for policy in load_all(file.text, file.name)]
-        if not set(spoken) & set(services):
-            raise InputError(
-                f"is a policy of {' and '.join(spoken) or 'no service'}, the run has {', '.join(services)}",
-                where=file.name,
-                hint="take the policy.yaml of this run and edit it",
-            )
-    if settings.beside.current and len(services) > 1:
-        hint = f"name the one it scales: --service {services[0]}"
-        raise UsageError(f"the run has {len(services)} services", where="--current", hint=hint)
-
-
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    number = sum(1 for other in taken if other == name or other.startswith(f"{name} ("))
-    return f"{name} ({number + 1})" if number else name
 
 
 POLICY_FILE = "policy.yaml"
@@ -203,7 +159,7 @@ def replay_policies(work: Work) -> Outcome:
     A policy that was fitted on the whole window is not replayed: it has seen the test.
     """
     services = service_names(work.run)
-    require_services(work.settings, services)
+    require_spoken_of(work.settings, services)
     tasks = [ServiceTask(work.run, work.settings, service) for service in services]
     found = []
     for number, one in enumerate(map_tasks(replay_one, tasks, work.machine)):

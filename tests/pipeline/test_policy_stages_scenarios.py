@@ -17,14 +17,13 @@ from replay.services import SETTINGS, VERDICTS, derived, pd_day, service
 from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import policy_stages, report_stages, select_stage, summary, tables
+from hs_analysis.pipeline.beside import policies_beside, require_spoken_of
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.objects import current_autoscaler, stored_series
 from hs_analysis.pipeline.policy_stages import (
     TRAIN,
-    policies_beside,
     read_replay,
     replay_policies,
-    require_services,
 )
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.select_stage import Chosen
@@ -110,9 +109,9 @@ def test_policies_are_named_by_their_files_and_go_to_their_service() -> None:
     other = Document("o.yaml", policy_text(service="x/y"))
     found = policies_beside([*files, other], FRAME)
     assert list(found) == ["p.yaml", "p.yaml (2)"]
-    require_services(replace(SETTINGS, beside=Beside(policies=tuple(files))), ["demo/m"])
+    require_spoken_of(replace(SETTINGS, beside=Beside(policies=tuple(files))), ["demo/m"])
     with pytest.raises(InputError, match=r"o.yaml: is a policy of x/y, the run has demo/m"):
-        require_services(replace(SETTINGS, beside=Beside(policies=(other,))), ["demo/m"])
+        require_spoken_of(replace(SETTINGS, beside=Beside(policies=(other,))), ["demo/m"])
 
 
 def test_a_policy_on_a_signal_that_is_not_there_is_refused() -> None:
@@ -126,7 +125,7 @@ def test_objects_of_today_need_one_service() -> None:
     """No object says which of several it scales."""
     settings = replace(SETTINGS, beside=Beside(current=(Document("k.yaml", KEDA),)))
     with pytest.raises(UsageError, match="--service"):
-        require_services(settings, ["a/b", "c/d"])
+        require_spoken_of(settings, ["a/b", "c/d"])
 
 
 def test_the_replay_stands_on_what_the_files_say() -> None:
