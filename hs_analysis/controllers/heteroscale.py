@@ -96,7 +96,7 @@ class LatencyGuard:
     signal, role
         The reading [s].
     limit_s
-        Its limit [s].
+        Its limit [s]; infinite where nothing is watched.
     tiers
         (above [× limit], share of the pool that is added): the largest share whose tier is passed counts.
     """
@@ -344,6 +344,7 @@ class _Guard(PerLane):
     def __init__(self, guards: Sequence[LatencyGuard]) -> None:
         self.key = (guards[0].signal, guards[0].role)
         self.limit = np.array([guard.limit_s for guard in guards])
+        self.watches = np.isfinite(self.limit)
         self.above, self.add = (
             np.array([[tier[part] for tier in guard.tiers] for guard in guards]).reshape(len(guards), -1).T
             for part in (0, 1)
@@ -563,7 +564,7 @@ class HeteroScaleBatch(PerLane):
             if some(passed):
                 add = np.where(passed, guard.add, -np.inf).max(axis=0, initial=-np.inf)
             worse = known & (ratio > worst.ratio)
-            worst.blind |= ~known
+            worst.blind |= ~known & guard.watches
             worst.add = np.where(worse, add, worst.add)
             worst.ratio = np.where(worse, ratio, worst.ratio)
         return worst

@@ -247,6 +247,15 @@ def test_missing_guard_forbids_scale_in_unless_idle() -> None:
     assert ask(guarded(), 0.0)[0]["decode"] == 1
 
 
+def test_a_guard_without_a_limit_watches_nothing() -> None:
+    """Neither a latency that is missing nor a high one holds a pool that shrinks."""
+    free = control(prefill={"guards": (LatencyGuard("ttft", "prefill", math.inf, TIERS),)})
+    for ttft in (None, 50.0):
+        counts, orders = ask(free, 200.0, t_s=10_000.0, ttft=ttft)
+        assert counts == ask(control(), 200.0, t_s=10_000.0)[0]
+        assert why(orders, "decode") == Why.SHRINKS
+
+
 def test_missing_metric_holds_both_pools_but_guards_still_add() -> None:
     """Without the newest reading nothing is removed, however low those before; latency may grow its pool."""
     for rows in ([NAN], [10.0, 10.0, NAN]):
