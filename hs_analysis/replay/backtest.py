@@ -92,17 +92,19 @@ class ReplayOutcome:
 
     ``under_faults`` says of each control that was struck how often faults and bursts break the SLO on the
     longest capture: ``faults``, the mean chance of violating over the nine faults, ``gap``, that while no
-    metric can be read, and ``bursts`` [ratio]. Empty where no capacity is known.
+    metric can be read, and ``bursts`` [ratio]. Empty where no capacity is known. ``aside`` are the rows of
+    those that are struck and are no policies, which the result leaves out, by name.
     """
 
     result: ReplayResult
     timeline: pl.DataFrame
     under_faults: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    aside: Mapping[str, PolicyReplay] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """All controls replayed on one window."""
+    """All controls replayed on one window; those in ``aside`` are no rows of the backtest."""
 
     model: FleetModel
     parts: tuple[DemandTrace, ...]
@@ -110,6 +112,7 @@ class _Run:
     scores: dict[str, PolicyScore]
     accounts: dict[str, Any]
     under_faults: dict[str, dict[str, float]]
+    aside: frozenset[str]
 
 
 def replay_service(
@@ -179,20 +182,27 @@ def replay_service(
     calibration["readings"] = prediction_errors(run.results[RECORDED], run.model)
     judged = judged_roles(run.model)
     rows = _rows(run.scores, run.results, run.model, laws, calibration)
+    aside = {row.policy: row for row in rows if row.policy in run.aside}
+    shown = {name: found for name, found in run.results.items() if name not in aside}
+    for name in aside:
+        calibration.get("uncalibrated_shares", {}).pop(name, None)
     calibration |= _accounts(run, frame_test)
     if has_limits(settings):
         limits = {name: held_by_limits(run.results[name], settings) for name in policies}
         calibration["held_by_limits"] = {name: [vars(one) for one in found] for name, found in limits.items()}
     gpus = run.model.gpus_per_instance
-    pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
-    rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
+    pieces = {name: cut(results, judged, gpus) for name, results in shown.items()}
+    rows = tuple(
+        with_intervals(row, pieces, settings.seed, settings.draws) for row in rows if row.policy in shown
+    )
     tables = [
         timeline(frame_test.service, name, result, judged)
-        for name, results in run.results.items()
+        for name, results in shown.items()
         for result in results
     ]
     result = ReplayResult(_span(frame_train), _span(frame_test), calibration, rows)
-    return ReplayOutcome(result, pl.concat(tables) if tables else empty(TIMELINE), run.under_faults)
+    table = pl.concat(tables) if tables else empty(TIMELINE)
+    return ReplayOutcome(result, table, run.under_faults, aside)
 
 
 @dataclass(frozen=True)
@@ -373,12 +383,10 @@ def _run(
     results = {
         **{name: results[name] for name in before},
         HINDSIGHT: list(best.results),
-        **{name: one for name, one in results.items() if name not in (*before, *only_struck)},
+        **{name: one for name, one in results.items() if name not in before},
     }
-    accounts: dict[str, Any] = {
-        "least_instance_hours": best.least_instance_hours,
-        "not_expressed": not_expressed,
-    }
+    accounts: dict[str, Any] = {"least_instance_hours": best.least_instance_hours}
+    accounts["not_expressed"] = not_expressed
     if isinstance(entries, str):
         not_expressed[TIMETABLE] = entries
     else:
@@ -387,7 +395,8 @@ def _run(
     model = judged_by(model, laws)
     laws = replace(laws, pools=model.pools)
     results = {name: [laws.judge(one) for one in found] for name, found in results.items()}
-    return _Run(model, parts, results, _scores(frame.service, results, model, ratio), accounts, shares)
+    scores = _scores(frame.service, results, model, ratio)
+    return _Run(model, parts, results, scores, accounts, shares, frozenset(only_struck))
 
 
 def _rows(

@@ -38,7 +38,7 @@ metric gap at 6, 12 and 24 hours were 7.6, 6.5 and 8.2 %, those of single hours 
 PLACES_TO_SELECT = 6
 """The same where candidates are ranked, all by the same hours; default of this project."""
 
-LANES_IN_STEP = 2000
+LANES_IN_STEP = 3000
 """Most lanes that are run at once under faults; default of this project: a row of a run costs the same up to
 some hundred lanes, and the log of 2,000 lanes over three hours takes 60 MB."""
 
