@@ -97,7 +97,7 @@ def export_aibrix(policy: Policy, options: ExportOptions) -> Export:
     planned = planned_roles(policy.periodic) if policy.mode == "periodic" else ()
     unsized = [role for role in planned if role not in {pool.role for pool in bounded}]
     losses += [Loss("periodic", "approximated", _UNPLANNED.format(role=role)) for role in unsized]
-    found = model.concerning([*_known(policy), *losses], policy)
+    found = model.concerning([*_known(policy), *losses], policy, options.costs)
     files = dict(rules.export_rules(policy, options).files)
     stem = model.file_stem(policy.service)
     head = model.header(

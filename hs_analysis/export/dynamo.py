@@ -80,7 +80,7 @@ def export_dynamo(policy: Policy, options: ExportOptions) -> Export:
     body |= _floors(policy, roles, mode) | _budget(policy, roles, mode, options)
     # The user turns it off after having watched what it advises.
     body["advisory"] = True
-    found = model.concerning(_losses(policy, roles, body), policy)
+    found = model.concerning(_losses(policy, roles, body), policy, options.costs)
     head = model.header(policy, options, TITLE, found, [*_origin(followed), _check_line(body)])
     files = dict(rules.export_rules(policy, options).files)
     files[f"{model.file_stem(policy.service)}.{DYNAMO_SUFFIX}"] = head + model.dump_documents([body])

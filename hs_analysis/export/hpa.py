@@ -103,7 +103,7 @@ def export_hpa(policy: Policy, options: ExportOptions) -> Export:
     losses += kubernetes.unsized(policy, {pool.role for pool in bounded})
     if not objects:
         losses.append(Loss("*", "refused", "no object is written"))
-    found = concerning([*_known(policy), *losses], policy)
+    found = concerning([*_known(policy), *losses], policy, options.costs)
     if objects:
         stem = model.file_stem(policy.service)
         said = ["; ".join(pool.origin for pool in bounded), _check_line(policy, objects)]

@@ -40,7 +40,7 @@ def export_keda(policy: Policy, options: ExportOptions) -> Export:
         why = "; ".join(policy.refusals) or "the policy is on hold"
         return Export("keda", files, (Loss("*", "refused", f"no object is written: {why}"),))
     objects, origins, found = objects_of(policy, options)
-    losses = concerning(found, policy)
+    losses = concerning(found, policy, options.costs)
     if objects:
         bodies = list(objects.values())
         said = [*(["; ".join(origins)] if origins else []), _check_line(bodies)]

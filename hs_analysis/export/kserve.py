@@ -52,7 +52,7 @@ def export_kserve(policy: Policy, options: ExportOptions) -> Export:
     losses += kubernetes.unsized(policy, objects.keys() & policy.bounds.keys())
     if not spec:
         return translated.refused(policy, options, TARGET, translated.NOTHING_SIZED)
-    found = model.concerning(losses, policy)
+    found = model.concerning(losses, policy, options.costs)
     body = _patch(policy, options, spec)
     files = dict(rules.export_rules(policy, options).files)
     name = f"{model.file_stem(policy.service)}.{KSERVE_SUFFIX}"

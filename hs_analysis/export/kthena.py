@@ -67,7 +67,7 @@ def export_kthena(policy: Policy, options: ExportOptions) -> Export:
     high = float(model.plain_number(interval[1])) if interval else None
     losses = [*_known(policy, bounded, scaler), *_ratio_losses(losses, band, why, high)]
     losses += kubernetes.unsized(policy, set(scaler.pools))
-    found = model.concerning(losses, policy)
+    found = model.concerning(losses, policy, options.costs)
     names = " and ".join(scaler.pools)
     body = _document(policy, bounded, scaler, options)
     server = body["spec"]["disaggregatedTarget"]["targetRef"]["name"]

@@ -85,7 +85,7 @@ def export_llmd(policy: Policy, options: ExportOptions) -> Export:
             pace, _ = kubernetes.behavior_of(*PACE, options.kubernetes, "")
             body["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] = pace
             losses = _at_its_pace(losses, policy, role)
-    found = model.concerning(losses, policy)
+    found = model.concerning(losses, policy, options.costs)
     bodies = list(objects.values())
     names = kubernetes.workload_names(bodies)
     head = model.header(
@@ -221,7 +221,7 @@ def _origin(policy: Policy, options: ExportOptions) -> str:
 def _losses(policy: Policy, options: ExportOptions, roles: set[str]) -> list[Loss]:
     usage = options.measured.kv_usage_target
     found = [
-        Loss("on_missing_metric", "approximated", _MISSING, options.missing_costs.get(TARGET, "")),
+        Loss("on_missing_metric", "approximated", _MISSING),
         Loss("window_s", "approximated", "Kubernetes decides every 15 s"),
         Loss("reading", "approximated", "both gauges are read as they are, over no range"),
         Loss("guards", "approximated", "the limit on TTFT gives the queue budget; nothing acts on latencies"),

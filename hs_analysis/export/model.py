@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from hs_analysis.controllers.ablation import field_of
 from hs_analysis.export import blanks
 from hs_analysis.export.blanks import Blank
 from hs_analysis.export.queries import quoted
@@ -77,6 +78,9 @@ NO_SETTINGS = frozenset(
 
 HEADER_LINES = 6
 """Most comment lines above the objects of a file: what is measured and what to check, not every loss."""
+
+NO_COST = "Alone it changes nothing in the backtest"
+"""Cost of a loss that no figure shows."""
 
 LOSSES_SHOWN = 3
 """Texts of losses in a header; the losses file has them all."""
@@ -342,8 +346,9 @@ class ExportOptions:
         What alerts ask of the user's Prometheus.
     runbook_url
         Page that every alert names; None names none.
-    missing_costs
-        What it costs that the files of a target read a missing metric otherwise, by target, as a sentence.
+    costs
+        What it costs that the files hold a field of the policy otherwise, by field as a sentence; what
+        changes most first.
     advised_against
         Why a policy that is not recommended is not, in one clause.
     """
@@ -365,7 +370,7 @@ class ExportOptions:
     edited: str = ""
     watched: Watched = field(default_factory=Watched)
     runbook_url: str | None = None
-    missing_costs: Mapping[str, str] = field(default_factory=dict)
+    costs: Mapping[str, str] = field(default_factory=dict)
     advised_against: str = ""
 
     def access(self, role: str) -> PrometheusAccess:
@@ -392,10 +397,19 @@ def items(policy: Policy) -> dict[str, Any]:
     return dict(_walk(policy, ""))
 
 
-def concerning(losses: Sequence[Loss], policy: Policy) -> tuple[Loss, ...]:
-    """Return the losses that speak of something the policy sets, each once, what changes counts first."""
-    paths = list(items(policy))
-    return in_order([loss for loss in dict.fromkeys(losses) if any(map(loss.covers, paths))])
+def concerning(
+    losses: Sequence[Loss], policy: Policy, costs: Mapping[str, str] | None = None
+) -> tuple[Loss, ...]:
+    """Return the losses that speak of something the policy sets, each once, what changes counts first.
+
+    ``costs`` are those of `ExportOptions`, whose order is kept. A loss with a cost of its own keeps it and
+    comes before them.
+    """
+    paths, known = list(items(policy)), costs or {}
+    places = {name: place for place, name in enumerate(known)}
+    found = [loss for loss in dict.fromkeys(losses) if any(map(loss.covers, paths))]
+    found.sort(key=lambda one: -1 if one.cost else places.get(field_of(one.item), -1))
+    return in_order([replace(one, cost=one.cost or known.get(field_of(one.item), "")) for one in found])
 
 
 _KINDS = ("refused", "approximated", "dropped")
@@ -405,13 +419,15 @@ _KINDS = ("refused", "approximated", "dropped")
 def in_order(losses: Sequence[Loss]) -> tuple[Loss, ...]:
     """Return the losses that change counts first, else as given.
 
-    Of those first the measured ones, then what is refused, then what the target does otherwise, then what no
-    autoscaler object holds.
+    Of those first what the backtest shows a cost of, as given, then what is refused, then what the target
+    does otherwise, then what no autoscaler object holds.
     """
 
     def rank(loss: Loss) -> tuple[bool, bool, bool, int]:
+        if loss.cost not in ("", NO_COST):
+            return not loss.changes_counts, False, False, 0
         common = DROPPED.get(loss.item) == loss.text
-        return not loss.changes_counts, not loss.cost, common, _KINDS.index(loss.kind)
+        return not loss.changes_counts, True, common, _KINDS.index(loss.kind)
 
     return tuple(sorted(losses, key=rank))
 

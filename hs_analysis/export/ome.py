@@ -58,7 +58,7 @@ def export_ome(policy: Policy, options: ExportOptions) -> Export:
     for role in scaled:
         if policy.bounds[role].min < 1:
             losses.append(Loss(f"bounds.{role}.min", "approximated", _NO_ZERO.format(role=role)))
-    found = model.concerning(losses, policy)
+    found = model.concerning(losses, policy, options.costs)
     bodies = [_policy(policy, role, body["spec"], options) for role, body in scaled.items()]
     stem = model.file_stem(policy.service)
     patch = _patch(policy, scaled, options)

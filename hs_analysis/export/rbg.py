@@ -57,7 +57,7 @@ def export_rbg(policy: Policy, options: ExportOptions) -> Export:
     losses = translated.replaced(losses, "pd_ratio.low", "pd_ratio.high")
     losses += [Loss("unit", "approximated", _UNIT), Loss("primaries", "approximated", text)]
     losses.append(Loss("pd_ratio", "approximated", text))
-    found = model.concerning(losses, policy)
+    found = model.concerning(losses, policy, options.costs)
     roles = " and ".join(objects)
     check = (
         f"Check: serverAddress, namespace, RoleBasedGroup {group} with scalingAdapter.enable true for {roles}"

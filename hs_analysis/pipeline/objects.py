@@ -20,6 +20,7 @@ from hs_analysis.errors import HsError
 from hs_analysis.export import (
     ALTERNATIVES,
     ExportOptions,
+    Loss,
     Measured,
     NamesOfCluster,
     export,
@@ -28,7 +29,9 @@ from hs_analysis.export import (
     surging,
 )
 from hs_analysis.export.llmd import GAUGE, LLMD_SUFFIX, as_the_guide, gauge_labels
+from hs_analysis.export.model import NO_COST
 from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.field_costs import ADDED, fields_of_file
 from hs_analysis.pipeline.ingest_stages import catalogue_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy import Policy, dump, load
@@ -41,7 +44,7 @@ from hs_analysis.promql.forms import NAME
 from hs_analysis.replay.signals import HANDED_OUT, fit_quantile, fit_signals, quantile_of, work_signal
 from hs_analysis.replay.tokens_in_flight import ERROR
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.exported import TargetReplay
+from hs_analysis.schema.exported import FieldReplay, TargetReplay
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT, READ_AS_IDLE, SLO_AWARE, TARGET_TITLES
 from hs_analysis.schema.number_text import percent
@@ -71,12 +74,15 @@ class Deployed:
         Pools whose parameters as read back are not those of the policy.
     idle
         Of llm-d's file the same with its guide's own queries, which read a missing metric as an idle pool.
+    losses
+        What the files do not say of the policy.
     """
 
     control: Autoscaler | HeteroScale
     why_not: str = ""
     differs: tuple[str, ...] = ()
     idle: Autoscaler | None = None
+    losses: tuple[Loss, ...] = ()
 
 
 def deployed(
@@ -110,16 +116,16 @@ def deployed(
     if policy.controller == "heteroscale":
         return Deployed(control_of(load(dump(policy))))
     options = ExportOptions(scrape_interval_s=interval_s, kubernetes=kubernetes_of(settings))
-    files = export(policy, policy.controller, options).files
+    made = export(policy, policy.controller, options)
     pools = own.pools if isinstance(own, Autoscaler) else {}
     if policy.mode == "periodic" and not pools:
         return Deployed(own, "it keeps no timetable")
     wanted = policy.sized_roles if policy.mode == "metric" else tuple(pools)
-    found = _read_back(files, wanted, (frame, derived, settings, series, known))
+    found = _read_back(made.files, wanted, (frame, derived, settings, series, known))
     if isinstance(found, str):
         return Deployed(own, found)
     differs = tuple(role for role, one in found.pools.items() if one != pools.get(role))
-    return Deployed(replace(found, name=policy.controller), differs=differs)
+    return Deployed(replace(found, name=policy.controller), differs=differs, losses=made.losses)
 
 
 def _read_back(
@@ -213,6 +219,8 @@ def deployed_as(
     together = {name: text for name, text in made.files.items() if not name.endswith(ALTERNATIVES)}
     if target == "llmd":
         known = with_gauge(known or known_service(frame, derived, settings, series), policy, options)
+        if known is None:
+            return Deployed(own, NO_GAUGE)
     given = (frame, derived, settings, series, known)
     found = _read_back(together, policy.sized_roles, given)
     if isinstance(found, str):
@@ -222,19 +230,27 @@ def deployed_as(
         texts = {name: as_the_guide(text) for name, text in together.items() if name.endswith(LLMD_SUFFIX)}
         read = _read_back(texts, policy.sized_roles, given)
         idle = None if isinstance(read, str) else replace(read, name=target)
-    return Deployed(replace(found, name=target), idle=idle)
+    return Deployed(replace(found, name=target), idle=idle, losses=made.losses)
 
 
-def with_gauge(known: Known, policy: Policy, options: ExportOptions) -> Known:
-    """Return what is known of a service with a series for llm-d's gauge, where its tokens in flight are.
+NO_GAUGE = (
+    "the gauge of llm-d's router is not recorded, and too few calm minutes have a TTFT histogram to tell the "
+    "tokens in flight"
+)
+"""Why llm-d's file can't be replayed."""
+
+
+def with_gauge(known: Known, policy: Policy, options: ExportOptions) -> Known | None:
+    """Return what is known of a service with a series for llm-d's gauge; None where nothing tells it.
 
     A gauge that the history holds stays alone.
     """
     from hs_analysis.current import Stored
 
-    held = any(one.labels[NAME] == GAUGE for one in known.series)
-    if held or (HANDED_OUT, "prefill") not in known.readable:
+    if any(one.labels[NAME] == GAUGE for one in known.series):
         return known
+    if (HANDED_OUT, "prefill") not in known.readable:
+        return None
     return replace(known, series=(*known.series, Stored(gauge_labels(policy, options), "prefill")))
 
 
@@ -301,6 +317,7 @@ def target_replays(replay: ReplayResult, headline: str) -> tuple[TargetReplay, .
     said = replay.calibration.get("deployed") or {}
     under = replay.calibration.get("under_faults") or {}
     shares = under.get("files") or ({headline: under["policy"]} if under.get("policy") else {})
+    by_field: Mapping[str, Any] = replay.calibration.get("by_field") or {}
     own = str(said.get("target") or "")
     found = []
     for target in sorted(TARGET_TITLES, key=lambda one: one != own):
@@ -319,6 +336,7 @@ def target_replays(replay: ReplayResult, headline: str) -> tuple[TargetReplay, .
                 under_bursts=faults.get("bursts"),
                 under_gap=faults.get("gap"),
                 gap_read_as_idle=(shares.get(READ_AS_IDLE) or {}).get("gap") if target == "llmd" else None,
+                fields=fields_of_file(by_field, target),
                 assumes=NOT_REPLAYED_PARTS.get(target, "") if row else "",
                 why_not="" if row else why,
             )
@@ -394,13 +412,55 @@ def cost_of_idle(replays: Sequence[TargetReplay]) -> str:
     )
 
 
-def _difference(title: str, ours: TargetReplay, theirs: TargetReplay) -> str:
-    """Return what the file of another target costs, in a sentence; both were replayed on one window."""
+def costs_by_field(replays: Sequence[TargetReplay]) -> dict[str, dict[str, str]]:
+    """Return what it costs that the file of a target holds a field of the policy otherwise, as sentences.
+
+    By target and field. Nothing is set against HeteroScale's own rule, which holds all of it, where that was
+    not replayed.
+    """
+    whole = next((one for one in replays if one.target == "heteroscale" and one.policy), None)
+    found: dict[str, dict[str, str]] = {}
+    for one in replays:
+        if whole is None:
+            break
+        said = [(field.field, _alone(one if field.kind == ADDED else whole, field)) for field in one.fields]
+        said.sort(key=lambda pair: -pair[1][1])
+        found[one.target] = {name: text for name, (text, _) in said}
+    if idle := cost_of_idle(replays):
+        found["llmd"] = {"on_missing_metric": idle} | found.get("llmd", {})
+    return found
+
+
+def _alone(whole: TargetReplay, one: FieldReplay) -> tuple[str, float]:
+    """Return what one field costs: figures that read otherwise than those of the whole, and their size."""
+    hours, more = _hours(whole, one)
+    said, size = ([hours], abs(more)) if abs(more) >= SAME_COST else ([], 0.0)
+    shares = {
+        "windows over the SLO": (whole.slo_violation_ratio, one.slo_violation_ratio),
+        "under faults": (whole.under_faults, one.under_faults),
+        "under bursts": (whole.under_bursts, one.under_bursts),
+    }
+    for name, (before, after) in shares.items():
+        if percent(before) != percent(after):
+            said.append(f"{name} {percent(after)} against {percent(before)}")
+            size += abs((after or 0.0) - (before or 0.0))
+    start = "Without its ratio this file has" if one.kind == ADDED else "Alone, by HeteroScale's own rule:"
+    return (f"{start} {', '.join(said)}" if said else NO_COST), size
+
+
+def _hours(ours: TargetReplay, theirs: TargetReplay | FieldReplay) -> tuple[str, float]:
+    """Return how many hours more than ours, in words and as a ratio: of GPUs where both are known."""
     in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
     before, after = ((row.gpu_hours if in_gpus else row.instance_hours) or 0.0 for row in (ours, theirs))
     unit = "GPU-hours" if in_gpus else "instance-hours"
     more = after / before - 1 if before else 0.0
-    hours = f"as many {unit}" if abs(more) < SAME_COST else f"{percent(more, signed=True)} {unit}"
+    same = abs(more) < SAME_COST
+    return f"as many {unit}" if same else f"{percent(more, signed=True)} {unit}", more
+
+
+def _difference(title: str, ours: TargetReplay, theirs: TargetReplay) -> str:
+    """Return what the file of another target costs, in a sentence; both were replayed on one window."""
+    hours, _ = _hours(ours, theirs)
     now, then = ours.slo_violation_ratio, theirs.slo_violation_ratio
     broken = "how often it breaks the SLO is not known"
     if now is not None and then is not None:

@@ -13,8 +13,10 @@ import polars as pl
 import hs_analysis
 from hs_analysis.controllers import HeteroScale
 from hs_analysis.derive import other_version
+from hs_analysis.export import Loss
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.beside import policies_beside, require_spoken_of
+from hs_analysis.pipeline.field_costs import Ablations, ablations, replayed
 from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
 from hs_analysis.pipeline.objects import (
     CURRENT_FILE,
@@ -212,7 +214,8 @@ def replay_one(task: ServiceTask) -> Backtest:
     others = other_version(test, train, tables.read(task.run, "versions"))
     every = controls.of | controls.ratios
     whole = (frame, read_derived(task.run, frame.service))
-    struck = _struck(controls)
+    lost = _ablations(controls)
+    struck = _struck(controls) | dict(lost.lanes)
     outcome = replay_service(test, train, derived, every, task.settings, typed, others, whole, struck)
     apart = counts_apart(outcome.timeline, CURRENT, train.pools)
     doubt = None
@@ -228,8 +231,8 @@ def replay_one(task: ServiceTask) -> Backtest:
     told = None if current is None else _told(task, frame, current, outcome, apart, doubt, name)
     known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
     known |= {"ratio_rows": controls.ratio_rows} if controls.ratio_rows else {}
-    under = _under_faults(next(iter(struck), ""), outcome.under_faults)
-    known |= {"deployed": controls.said, "under_faults": under, "graces": pods}
+    known |= {"deployed": controls.said} | _struck_told(next(iter(struck), ""), lost, outcome)
+    known |= {"graces": pods}
     known |= _on_its_day(task, frame, controls)
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
@@ -264,17 +267,27 @@ def _struck(controls: _Controls) -> dict[str, Control]:
     return found | ({} if controls.idle is None else {READ_AS_IDLE: controls.idle})
 
 
-def _under_faults(headline: str, shares: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Return how often faults and bursts break the SLO on the test window; empty where nothing is struck.
+def _ablations(controls: _Controls) -> Ablations:
+    """Return what tells the worth of each field that files do not say; nothing where nothing is struck."""
+    headline = str(controls.said.get("policy") or "")
+    name = headline if controls.said.get("target") == "heteroscale" else NEUTRAL
+    return ablations(name, controls.of.get(name), controls.files) if headline else Ablations()
 
-    Of the headline (``policy``), of a default HPA, and by row of the files (``files``), the headline among
-    them.
+
+def _struck_told(headline: str, lost: Ablations, outcome: ReplayOutcome) -> dict[str, Any]:
+    """Return how often faults and bursts break the SLO on the test window, and what each field is worth.
+
+    ``under_faults``: of the headline (``policy``), of a default HPA, and by row of the files (``files``), the
+    headline among them; empty where nothing is struck. ``by_field``: what `replayed` tells, where it does.
     """
     if not headline:
-        return {}
-    default = shares.get(DEFAULT_HPA)
+        return {"under_faults": {}}
+    shares = {row: one for row, one in outcome.under_faults.items() if row not in lost.lanes}
     files = {row: found for row, found in shares.items() if row != DEFAULT_HPA}
-    return {"policy": shares.get(headline), DEFAULT_HPA: default, "files": files}
+    under = {"policy": shares.get(headline), DEFAULT_HPA: shares.get(DEFAULT_HPA), "files": files}
+    figures = {**{row.policy: row for row in outcome.result.policies}, **outcome.aside}
+    by_field = replayed(lost, figures, outcome.under_faults)
+    return {"under_faults": under} | ({"by_field": by_field} if by_field else {})
 
 
 def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> dict[str, Any]:
@@ -344,6 +357,7 @@ class _Controls:
 
     ``written`` is the object as the exports hold it. ``ratios`` are the rows that keep a P/D ratio, fixed or
     moving, and ``ratio_rows`` says which they are. ``idle`` is llm-d's file as its guide reads gaps.
+    ``files`` are those of the targets that could be read back, with what they do not say.
     """
 
     of: dict[str, Control]
@@ -352,6 +366,7 @@ class _Controls:
     ratios: dict[str, HeteroScale] = field(default_factory=dict)
     ratio_rows: dict[str, Any] = field(default_factory=dict)
     idle: Control | None = None
+    files: dict[str, tuple[Control, Sequence[Loss]]] = field(default_factory=dict)
 
 
 def _controls(
@@ -410,7 +425,8 @@ def _of_selected(
     said = {"policy": name, "target": chosen.controller, "read_back": not headline.why_not}
     said |= {"why_not": headline.why_not, "differs": list(headline.differs)} | as_others.said
     ratios, rows = ({}, {}) if timed else ratio_rows_of(work, train, by_metrics, chosen)
-    return _Controls({**found, **as_others.of}, said, written, ratios, rows, as_others.idle)
+    files = {chosen.controller: (headline.control, headline.losses)} | as_others.files
+    return _Controls({**found, **as_others.of}, said, written, ratios, rows, as_others.idle, files)
 
 
 def ratio_rows_of(
@@ -462,6 +478,7 @@ def _as_others(
     found: dict[str, Control] = {}
     idle: Control | None = None
     others: dict[str, dict[str, str]] = {}
+    files: dict[str, tuple[Control, Sequence[Loss]]] = {}
     for target, row in TRANSLATED.items():
         if target == first.controller:
             continue
@@ -471,9 +488,10 @@ def _as_others(
         same = (name for name, one in known.items() if sets_up_the_same(one, read.control))
         name = "" if read.why_not else next(same, row)
         others[target] = {"policy": name, "why_not": read.why_not}
+        files |= {} if read.why_not else {target: (read.control, read.losses)}
         if name == row:
             found[row] = read.control
-    return _Controls(found, {"as_others": others}, idle=idle)
+    return _Controls(found, {"as_others": others}, idle=idle, files=files)
 
 
 def _fitted(

@@ -23,7 +23,7 @@ from hs_analysis.pipeline.inputs import is_spooled
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.objects import (
     cluster_names,
-    cost_of_idle,
+    costs_by_field,
     kubernetes_of,
     measured_of,
     selected_for,
@@ -97,11 +97,12 @@ def export_policies(work: Work) -> Outcome:
         names = cluster_names(policy.service, frames, work.settings, series)
         options = _options(work, one, names, frames.get(policy.service), series)
         options = replace(options, **_of_replay(one, replay, replays), advised_against=decision["why"])
+        costs = {} if one.stamp else costs_by_field(replays)
         guides: dict[str, ApplyGuide] = {}
         shared: dict[str, str] = {}
         instead: dict[str, tuple[str, str]] = {}
         for target in TARGETS:
-            made = export(policy, target, options)
+            made = export(policy, target, replace(options, costs=costs.get(target, {})))
             shared = shared or made.files  # the rules, which come with every target
             folders[target] |= made.files
             if not policy.recommended:
@@ -112,8 +113,7 @@ def export_policies(work: Work) -> Outcome:
             if note := index[-1]["note"]:
                 note = note.replace("This file", "Its file")
                 said[target].append(f"{policy.service}: {note}" if len(policies) > 1 else note)
-        own = guides.pop(policy.controller)
-        replayed = [] if one.stamp else to_plain(replays)
+        own, replayed = guides.pop(policy.controller), [] if one.stamp else to_plain(replays)
         sections.append(Section(policy.service, decision, own, guides, replayed, instead))
     _write_folders(work.out, folders, unwanted, said)
     if sections:
@@ -127,7 +127,7 @@ def _of_replay(one: ToExport, replay: ReplayResult, replays: Sequence[TargetRepl
     if one.stamp:
         return {}
     told = selected_for(one.policy, replays, replay.policies)
-    return {"selected_for": told, "missing_costs": {"llmd": cost_of_idle(replays)}}
+    return {"selected_for": told}
 
 
 def _options(

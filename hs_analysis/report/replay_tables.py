@@ -117,17 +117,50 @@ def targets(service: Mapping[str, Any]) -> dict[str, Any]:
     for entry in records(mapping(service.get("replay")).get("targets")):
         title = TARGET_TITLES.get(str(entry.get("target")), str(entry.get("target")))
         why, assumed = str(entry.get("why_not") or ""), str(entry.get("assumes") or "")
-        cells = [
-            text_cell(title, note=f"not replayed: {why}" if why else assumed),
-            hours_cell(entry, "instance_hours"),
-            hours_cell(entry, "gpu_hours"),
-            number_cell(entry.get("slo_violation_ratio"), "ratio"),
-            number_cell(entry.get("under_faults"), "ratio"),
-            number_cell(entry.get("under_bursts"), "ratio"),
-        ]
-        rows.append({"id": "", "cells": cells})
-    heads = ["file for", "instance-hours", "GPU-hours", "windows over limit", "under faults", "under bursts"]
+        first = text_cell(title, note=f"not replayed: {why}" if why else assumed)
+        rows.append({"id": "", "cells": [first, *_figures(entry)]})
+    heads = ["file for", *_HOURS_AND_SHARES]
     return table("The exported file of each target on the test window, read back", heads, rows)
+
+
+def fields(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what each field of the policy is worth, and which files hold it how; alike ones in one row."""
+    files = list(records(mapping(service.get("replay")).get("targets")))
+    whole = next((entry for entry in files if entry.get("target") == "heteroscale"), {})
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for entry in files:
+        title = TARGET_TITLES.get(str(entry.get("target")), str(entry.get("target")))
+        for one in records(entry.get("fields")):
+            key = (one.get("field"), one.get("kind"), *(one.get(name) for name in _FIGURES))
+            alike.setdefault(key, []).append(title)
+    if not alike:
+        return {}
+    order = list(dict.fromkeys(key[0] for key in alike))
+    rows = [_worth("the whole policy", "", {name: whole.get(name) for name in _FIGURES})]
+    for key in sorted(alike, key=lambda key: order.index(key[0])):
+        name, kind, *figures = key
+        note = "the file without its ratio" if kind == "added" else ""
+        rows.append(
+            _worth(
+                str(name), f"{kind}: {', '.join(alike[key])}", dict(zip(_FIGURES, figures, strict=True)), note
+            )
+        )
+    heads = ["field", "files", *_HOURS_AND_SHARES]
+    return table("Each field as the files hold it, run by HeteroScale's own rule", heads, rows)
+
+
+_HOURS_AND_SHARES = ("instance-hours", "GPU-hours", "windows over limit", "under faults", "under bursts")
+_FIGURES = ("instance_hours", "gpu_hours", "slo_violation_ratio", "under_faults", "under_bursts")
+"""Figures of a file on the test window."""
+
+
+def _worth(name: str, files: str, figures: Mapping[str, Any], note: str = "") -> dict[str, Any]:
+    return {"id": "", "cells": [text_cell(name), text_cell(files, note=note, wide=True), *_figures(figures)]}
+
+
+def _figures(entry: Mapping[str, Any]) -> list[Cell]:
+    hours = [hours_cell(entry, key) for key in _FIGURES[:2]]
+    return hours + [number_cell(entry.get(key), "ratio") for key in _FIGURES[2:]]
 
 
 def _entries(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -218,6 +218,7 @@ def _service(
         "replay": replayed | _replay_words(service, choice),
         "further": {} if crowded else replay_tables.further(service, choice),
         "targets": {} if crowded else replay_tables.targets(service),
+        "fields": {} if crowded else replay_tables.fields(service),
         "beside": beside(service),
         "drivers": tried | {"finding": finding(drivers), "dips": load_dips(drivers)},
         "selection": candidates,

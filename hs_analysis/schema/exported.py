@@ -9,6 +9,26 @@ from hs_analysis.schema.declare import Field
 
 
 @dataclass(frozen=True, kw_only=True)
+class FieldReplay:
+    """HeteroScale's own rule on the test window with one field of the policy as a target's file has it."""
+
+    field: Annotated[str, Field("field of the policy")]
+    kind: Annotated[
+        str,
+        Field(
+            "how the file holds it: expressed, approximated, dropped, or added: the file itself without it"
+        ),
+    ]
+    instance_hours: Annotated[float | None, Field("on the test window", "instance-hours")] = None
+    gpu_hours: Annotated[float | None, Field("null where GPUs are not known", "GPU-hours")] = None
+    slo_violation_ratio: Annotated[
+        float | None, Field("expected share of windows over the SLO", "ratio 0..1")
+    ] = None
+    under_faults: Annotated[float | None, Field("under the nine faults, their mean", "ratio 0..1")] = None
+    under_bursts: Annotated[float | None, Field("under bursts", "ratio 0..1")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetReplay:
     """The file of one export target on the test window, written with numbers of the first part, read back."""
 
@@ -26,6 +46,12 @@ class TargetReplay:
         float | None,
         Field("the same with the queries of llm-d's guide, for which a missing metric is idle", "ratio 0..1"),
     ] = None
+    fields: Annotated[
+        tuple[FieldReplay, ...],
+        Field(
+            "what each field is worth that a replay can tell of; empty where HeteroScale's rule was not run"
+        ),
+    ] = ()
     assumes: Annotated[str, Field("what the replay assumes or leaves out; empty for nothing")] = ""
     why_not: Annotated[str, Field("why it was not replayed; empty where it was")] = ""
 

@@ -57,6 +57,8 @@ class Seen:
     gap, read_as_idle
         Share of windows over the SLO while no metric can be read; of llm-d's file also with the queries of
         its guide, for which a missing metric is an idle pool.
+    fields
+        ``fields`` of the target in summary.json: each field of the policy as its file holds it.
     """
 
     target: str
@@ -71,6 +73,7 @@ class Seen:
     approximated: tuple[str, ...]
     gap: float | None = None
     read_as_idle: float | None = None
+    fields: tuple[Mapping[str, Any], ...] = ()
 
 
 def seen_of(run_dir: Path) -> list[Seen]:
@@ -92,6 +95,7 @@ def _seen(folder: Path, one: Mapping[str, Any]) -> Seen:
         one["target"], bool(losses) and not refused, refused or one["why_not"], one["policy"],
         one["instance_hours"], one["slo_violation_ratio"], one["under_faults"], one["under_bursts"],
         items("dropped"), items("approximated"), one["under_gap"], one["gap_read_as_idle"],
+        tuple(one["fields"]),
     )  # fmt: skip
 
 
@@ -179,6 +183,51 @@ def _beside(target: str, histories: Sequence[Mapping[str, Seen]]) -> Beside:
     )  # fmt: skip
 
 
+def field_table(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the table of field and target in Markdown: how a file holds it, and what that costs alone."""
+    found: dict[tuple[str, str], list[tuple[str, float, float | None]]] = {}
+    for line in lines:
+        files = {one["target"]: Seen(**one) for one in line["targets"]}
+        for target, seen in files.items():
+            for one in seen.fields:
+                whole = seen if one["kind"] == "added" else files["heteroscale"]
+                found.setdefault((one["field"], target), []).append((one["kind"], *_change(whole, one)))
+    names = list(dict.fromkeys(name for name, _ in found))
+    targets = [target for target in TARGET_TITLES if any(target == other for _, other in found)]
+    head = [
+        f"{len(lines)} histories. How a file holds a field, and what that alone changes: hours [%], and",
+        "points of windows over the SLO under faults; median (farthest from 0).",
+        "",
+        f"| field | {' | '.join(f'`{one}`' for one in targets)} |",
+        f"|{'---|' * (len(targets) + 1)}",
+    ]
+    return head + [
+        f"| {name} | {' | '.join(_field_cell(found.get((name, one), [])) for one in targets)} |"
+        for name in names
+    ]
+
+
+def _change(whole: Seen, one: Mapping[str, Any]) -> tuple[float, float | None]:
+    """Return what a field changes: hours [%], and points of windows over the SLO under faults."""
+    hours = 100.0 * (one["instance_hours"] / whole.hours - 1.0) if whole.hours else 0.0
+    before, after = whole.faults, one["under_faults"]
+    return hours, None if before is None or after is None else 100.0 * (after - before)
+
+
+def _field_cell(seen: Sequence[tuple[str, float, float | None]]) -> str:
+    if not seen:
+        return ""
+    kind = statistics.mode(one for one, _, _ in seen)
+    hours = [one for _, one, _ in seen]
+    points = [one for _, _, one in seen if one is not None]
+
+    def far(values: Values) -> str:
+        return f"{statistics.median(values):+.2f} ({max(values, key=abs):+.2f})" if values else "not known"
+
+    alike = not any(hours) and not any(points)
+    return kind if alike else f"{kind}: {far(hours)} %, {far(points)}"
+
+
 COLUMNS = (
     "target", "written", "replayed", "as KEDA's", "hours ÷ KEDA's", "over the SLO", "under faults",
     "under bursts", "dropped", "approximated",
@@ -260,10 +309,11 @@ def main() -> None:
     options.add_argument("--jobs", type=int, default=1, help="processes")
     options.add_argument("--out", type=Path, required=True, help="JSON lines, one a history; added to")
     options.add_argument("--short", action="store_true", help="print the table as docs/ shows it")
+    options.add_argument("--fields", action="store_true", help="print the table of field and target")
     given = options.parse_args()
     wanted = [kind for kind in kinds() if not given.kinds or kind.name in given.kinds]
     chosen = [(kind, given.first_seed + seed) for seed in range(given.seeds) for kind in wanted]
-    printed = short_table if given.short else table
+    printed = field_table if given.fields else short_table if given.short else table
     sys.stdout.write("\n".join(printed(observe_all(chosen, given.out, given.jobs))) + "\n")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from end_to_end.closed_loop import kinds, written_of
-from end_to_end.targets_table import Seen, beside, both_ways, cells, observe_all, seen_of, table
+from end_to_end.targets_table import Seen, beside, both_ways, cells, field_table, observe_all, seen_of, table
 from simulator import history
 
 from hs_analysis.schema.names import TARGET_TITLES
@@ -50,6 +50,26 @@ def test_a_gap_is_told_of_llmds_file_held_and_read_as_idle() -> None:
     assert (
         "1 histories, median: over the SLO in 20.0 % of windows, read as idle in 60.0 %." in table(lines)[-1]
     )
+
+
+def test_a_field_is_set_against_the_whole_policy_by_heteroscales_rule() -> None:
+    """How most files hold it, and what it changes: median and farthest; a ratio against its own file."""
+    lines = [line_of(n, *((name, 100.0, 0.02) for name in ("heteroscale", "kthena", "keda"))) for n in (1, 2)]
+    band = {"field": "hysteresis", "kind": "dropped", "instance_hours": 100.0, "under_faults": 0.02}
+    for line, hours, faults in zip(lines, (104.0, 98.0), (0.03, None), strict=True):
+        _, kthena, keda = line["targets"]
+        keda["fields"] = [band | {"instance_hours": hours, "under_faults": faults}]
+        kthena["hours"] = 120.0
+        kthena["fields"] = [
+            band,
+            {"field": "primaries", "kind": "added", "instance_hours": 90.0, "under_faults": 0.02},
+        ]
+    rows = field_table(lines)[3:]
+    assert rows[0] == "| field | `keda` | `kthena` |"
+    assert rows[2:] == [
+        "| hysteresis | dropped: +1.00 (+4.00) %, +1.00 (+1.00) | dropped |",
+        "| primaries |  | added: -25.00 (-25.00) %, +0.00 (+0.00) |",
+    ]
 
 
 def test_histories_that_are_in_the_file_are_not_run_again(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_object_without_limits_is_replayed_beside(monkeypatch: pytest.MonkeyPatc
     chosen = Chosen("one", policy_stages.TRAIN, "hpa", "one", Knobs.kubernetes(60.0))
 
     def written(policy: Policy, *_: Any) -> Any:
-        return SimpleNamespace(control=control_of(policy), why_not="", differs=(), idle=None)
+        return SimpleNamespace(control=control_of(policy), why_not="", differs=(), idle=None, losses=())
 
     def written_as(_target: str, policy: Policy, *_: Any, **__: Any) -> Any:
         return written(policy)

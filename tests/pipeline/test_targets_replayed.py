@@ -17,7 +17,16 @@ from hs_analysis.controllers.dynamo import DynamoThroughput
 from hs_analysis.current.dynamo import NO_LIMIT
 from hs_analysis.export import ExportOptions, Measured, aibrix, export, kthena, kubernetes
 from hs_analysis.export.llmd import PACE
-from hs_analysis.pipeline.objects import Deployed, cost_of_idle, deployed_as, measured_of, target_replays
+from hs_analysis.pipeline.objects import (
+    NO_GAUGE,
+    Deployed,
+    cost_of_idle,
+    deployed_as,
+    known_service,
+    measured_of,
+    target_replays,
+    with_gauge,
+)
 from hs_analysis.policy import Policy
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Guard, PeriodicEntry, Ratio
@@ -205,6 +214,13 @@ def fault_counts(control: Autoscaler, part: Any, model: Any) -> float:
     return gap.lowest["prefill"]
 
 
+def test_without_a_gauge_and_without_calm_minutes_nothing_tells_the_tokens_in_flight() -> None:
+    """The file of llm-d can't be replayed then, and says why in words of its user."""
+    known = known_service(FRAME, derived(), SETTINGS, SERIES)
+    assert with_gauge(known, policy(waits=False), ExportOptions()) is None
+    assert "tokens in flight" in NO_GAUGE
+
+
 def test_what_reading_a_gap_as_idle_costs_is_said_where_both_were_replayed() -> None:
     """A sentence with both shares, the cost of the loss; nothing where one of them is not known."""
     known = {"slo_violation_ratio": 0.01}
@@ -217,7 +233,7 @@ def test_what_reading_a_gap_as_idle_costs_is_said_where_both_were_replayed() -> 
     rows = tuple(replace(row, slo_violation_ratio=None) for row in made.policies)
     unknown = with_shares(replace(made, policies=rows), {"files": files})
     assert "is not known" in cost_of_idle(target_replays(unknown, "ours"))
-    options = ExportOptions(measured=LLMD, missing_costs={"llmd": cost_of_idle(replays)})
+    options = ExportOptions(measured=LLMD, costs={"on_missing_metric": cost_of_idle(replays)})
     export_of = export(replace(policy(waits=False)), "llmd", options)
     (loss,) = (one for one in export_of.losses if one.item == "on_missing_metric")
     assert loss.cost == cost_of_idle(replays)

@@ -13,7 +13,7 @@ from report.sample_tables import START
 from hs_analysis.report.cells import Anchors, Cell
 from hs_analysis.report.choice import Choice, choose
 from hs_analysis.report.decisions import decisions, dots
-from hs_analysis.report.replay_tables import drivers, further, replay, targets
+from hs_analysis.report.replay_tables import drivers, fields, further, replay, targets
 from hs_analysis.report.replay_words import notes
 
 MINE = Choice(selected={"policy": "mine"})
@@ -206,3 +206,26 @@ def test_the_file_of_each_target_has_its_figures_or_why_not() -> None:
         ("RBG", "without the CoordinatedPolicy"),
     ]
     assert [found[0]["cells"][at]["text"] for at in (1, 3, 4)] == ["346", "1.0", "2.0"]
+
+
+def test_files_that_hold_a_field_alike_stand_in_one_row() -> None:
+    """The whole policy first, then its fields in their order; a ratio that a file adds says so."""
+    band = {"field": "hysteresis", "kind": "dropped", "instance_hours": 300.0, "under_faults": 0.03}
+    guards = {"field": "guards", "kind": "dropped", "instance_hours": 290.0}
+    rows = [
+        {"target": "heteroscale", "instance_hours": 291.0, "fields": []},
+        {"target": "keda", "fields": [guards, band | {"kind": "expressed", "instance_hours": 291.0}]},
+        {"target": "aibrix", "fields": [guards, band]},
+        {"target": "kthena", "fields": [{"field": "primaries", "kind": "added", "instance_hours": 280.0}]},
+    ]
+    found = fields({"replay": {"targets": rows}})["rows"]
+    assert [[row["cells"][at]["text"] for at in range(3)] for row in found] == [
+        ["the whole policy", "–", "291"],
+        ["guards", "dropped: KEDA, AIBrix", "290"],
+        ["hysteresis", "expressed: KEDA", "291"],
+        ["hysteresis", "dropped: AIBrix", "300"],
+        ["primaries", "added: Kthena", "280"],
+    ]
+    assert found[3]["cells"][5]["text"] == "3.0"
+    assert "without its ratio" in found[4]["cells"][1]["note"]
+    assert fields({"replay": {"targets": [{"target": "keda", "fields": []}]}}) == {}
