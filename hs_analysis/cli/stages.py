@@ -391,7 +391,7 @@ def export(
         list[str] | None,
         typer.Option(
             "--target", metavar="T", rich_help_panel=METHOD, show_default=False,
-            help=f"{_TARGETS_HELP}. Repeat it; all of them unless said.",
+            help=f"{_TARGETS_HELP}. Repeat it; all, as without it, for every one.",
         ),
     ] = None,
     *,
@@ -426,7 +426,7 @@ def _exported(folder: Path, targets: Sequence[str]) -> CommandOutput:
         for entry in found
         for loss in entry["losses"]
     ]
-    columns = [(name, name) for name in ("service", "target", "item", "kind", "text")]
+    columns = [(name, name) for name in ("service", "target", "item", "kind", "text", "cost")]
     first = [f"{entry['target']}, {entry['service']}: {entry['note']}" for entry in found if entry["note"]]
     first += dict.fromkeys(f"look again: {doubt}" for entry in found for doubt in entry["doubts"])
     wrote = [f"wrote {path}" for entry in found for path in entry["files"]]
@@ -462,11 +462,16 @@ def _names(found: Sequence[Mapping[str, Any]]) -> list[Block]:
     return blocks
 
 
+EVERY_TARGET = "all"
+"""Word of ``--target`` for all of them, as without it."""
+
+
 def _known_targets(asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     from hs_analysis.errors import UsageError
     from hs_analysis.settings.values import suggestion
 
-    for name in asked:
+    named = [name for name in asked if name != EVERY_TARGET]
+    for name in named:
         if name not in known:
             raise UsageError(f"no such target {name!r}", where="--target", hint=suggestion(name, known))
-    return asked or known
+    return named if len(named) == len(asked) and asked else known

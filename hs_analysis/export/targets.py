@@ -145,6 +145,13 @@ def lints_of(file: str, body: Mapping[str, Any]) -> Lint | None:
     return found
 
 
+def lint_of_text(file: str) -> Lint | None:
+    """Return what checks an exported file that is neither YAML nor JSON, by its name; None for nothing."""
+    if file.endswith((".yaml", ".yml", ".json")):
+        return None
+    return next((lint for row in TARGETS.values() if (lint := row.lint_of(file))), None)
+
+
 def export(policy: Policy, target: str, options: ExportOptions | None = None) -> Export:
     """Return a policy as the files of one target, checked, with the losses as a file of their own.
 

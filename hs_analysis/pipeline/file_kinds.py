@@ -263,6 +263,22 @@ def _losses(path: Path, text: str) -> str:
     return f"what a file does not hold of its policy: {counts or 'nothing'}"
 
 
+def _table(path: Path, text: str) -> str:
+    """Check a file of a target that is neither YAML nor JSON: its check names lines as ``line 3: …``."""
+    from hs_analysis.export.targets import lint_of_text
+
+    lint = lint_of_text(path.name)
+    found = [re.fullmatch(r"(?:line (\d+): )?(.*)", said, re.DOTALL) for said in (lint(text) if lint else [])]
+    refuse(path, [(one[2], {"": int(one[1] or 1)}) for one in found if one])
+    return f"{len(text.splitlines())} lines as hsa export writes them"
+
+
+def _is_table(path: Path) -> bool:
+    from hs_analysis.export.targets import lint_of_text
+
+    return lint_of_text(path.name) is not None
+
+
 def _is_kustomization(path: Path, text: str) -> bool:
     """Whether a file is a base of ours: those of others list folders, addresses and patches."""
     from hs_analysis.export.kustomize import KUSTOMIZATION, PART_OF
@@ -303,6 +319,7 @@ KINDS: tuple[FileKind, ...] = (
     FileKind("topology", lambda _path, text: "schema: hs-analysis/topology/" in text, _topology),
     FileKind("dashboard", lambda path, text: path.suffix == ".json" and _is_dashboard(text), _dashboard),
     FileKind("losses", lambda path, _text: path.name.endswith(LOSSES_SUFFIX), _losses),
+    FileKind("exported table", lambda path, _text: _is_table(path), _table),
     FileKind("stretches", _is_stretches, _stretches),
     FileKind("kustomization", _is_kustomization, _kustomization),
     FileKind("objects", lambda path, _text: path.suffix in (".yaml", ".yml", ".json"), check_objects),

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hs_analysis.export import TARGETS
 from hs_analysis.export.kustomize import KUSTOMIZATION
 from hs_analysis.pipeline.objects import SAME_COST
+from hs_analysis.schema.names import TARGET_TITLES
 from hs_analysis.schema.number_text import percent
 
 COST = re.compile(
@@ -43,8 +43,18 @@ def test_an_export_for_another_controller_says_first_what_it_costs(
     assert "as_keda" not in rows
 
 
+def test_all_names_every_target(finished: Path, hsa: Callable[..., Any]) -> None:
+    """As no target does, also beside one that is named; a misspelt one is still told."""
+    every = hsa("export", finished, "-q").stdout
+    assert hsa("export", finished, "--target", "all", "-q").stdout == every
+    assert hsa("export", finished, "--target", "keda", "--target", "all", "-q").stdout == every
+    assert "exports/hpa/" not in hsa("export", finished, "--target", "keda", "-q").stdout
+    refused = hsa("export", finished, "--target", "all", "--target", "keeda", "-q")
+    assert (refused.returncode, "no such target 'keeda'" in refused.stderr) == (2, True)
+
+
 def test_the_index_tells_programs_for_which_controller_it_was_selected(finished: Path) -> None:
     """One entry a target, a sentence where it is another controller's."""
     index = json.loads((finished / "exports" / "index.json").read_text("utf-8"))
     assert {one["selected_for"] for one in index} == {"keda"}
-    assert {one["target"] for one in index if one["note"]} == {*TARGETS} - {"keda", "rules", "grafana"}
+    assert {one["target"] for one in index if one["note"]} == {*TARGET_TITLES} - {"keda"}

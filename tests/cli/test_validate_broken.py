@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from export.scenes import full_policy
 
 from hs_analysis.errors import HsError, ManyErrors
-from hs_analysis.export import ExportOptions, Measured, export
+from hs_analysis.export import TARGETS, ExportOptions, Measured, export
 from hs_analysis.export.kustomize import kustomization
 from hs_analysis.pipeline.file_kinds import check_file
 from hs_analysis.schema.results import Estimate
@@ -393,6 +393,23 @@ def test_the_same_file_without_its_fault_is_valid(name: str, tmp_path: Path) -> 
     (tmp_path / BESIDE).write_text(exported("keda", "scaledobjects.yaml"), "utf-8")
     path.write_text(case.text(), "utf-8")
     assert [one.line() for one in problems(path)] == []
+
+
+def test_the_check_of_a_file_that_is_neither_yaml_nor_json_is_its_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A further target needs no kind of its own: its check says what is wrong, and in which line."""
+
+    def lint(text: str) -> list[str]:
+        return [f"line {n}: no number" for n, one in enumerate(text.splitlines(), 1) if "x" in one]
+
+    row = replace(TARGETS["keda"], lints={"thresholds.csv": lint})
+    monkeypatch.setitem(TARGETS, "csv", row)
+    path = tmp_path / "chat.thresholds.csv"
+    path.write_text("start\n1\nx\n", "utf-8")
+    assert [one.where for one in problems(path)] == [f"{path}:3"]
+    path.write_text("start\n1\n", "utf-8")
+    assert check_file(path).holds == "2 lines as hsa export writes them"
 
 
 def test_a_policy_that_contradicts_itself_is_valid_with_a_doubt(tmp_path: Path) -> None:

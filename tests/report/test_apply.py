@@ -9,7 +9,7 @@ from export.scenes import full_policy
 from report.test_answer import DECISION, PAIR, SLO, service
 from test_prose import prose
 
-from hs_analysis.export import TARGETS, ExportOptions, Measured, Workload, export
+from hs_analysis.export import ExportOptions, Measured, Workload, export
 from hs_analysis.export.model import load_documents
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.report.answer import answer_of
@@ -17,6 +17,7 @@ from hs_analysis.report.apply import ExportedFile, Section, guide, markdown, nex
 from hs_analysis.report.choice import choose
 from hs_analysis.report.first_screen import first_screen
 from hs_analysis.schema.exported import ApplyGuide
+from hs_analysis.schema.names import TARGET_TITLES
 from hs_analysis.schema.results import Estimate
 
 POOLS = [
@@ -54,7 +55,7 @@ def commands(steps: Any) -> list[str]:
     return [step.command for step in steps if step.command]
 
 
-@pytest.mark.parametrize("target", [name for name in TARGETS if name not in ("rules", "grafana")])
+@pytest.mark.parametrize("target", TARGET_TITLES)
 def test_every_file_of_a_target_is_put_in_place_and_taken_back(target: str) -> None:
     """Each path is in one step at least; rules come first, and what is applied is looked at before."""
     found = guide_of(target)
@@ -148,7 +149,7 @@ def test_the_page_has_what_a_scale_in_cuts_and_what_is_not_filled_in() -> None:
     assert "decode pods have 30 s (the default) to end their requests: 12.0 requests a day are cut" in text
 
 
-@pytest.mark.parametrize("target", [name for name in TARGETS if name not in ("rules", "grafana")])
+@pytest.mark.parametrize("target", TARGET_TITLES)
 def test_the_page_is_plain_prose(target: str) -> None:
     """The rules of the hand-written pages: no private word, short sentences, easy to read."""
     text = page(guide_of(target))
