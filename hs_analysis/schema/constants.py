@@ -112,8 +112,8 @@ SETTLED_S = 300.0
 project."""
 
 RESTS_S = (0.0, 300.0)
-"""Rest before instances are added, from the last time they were (none: those that start are counted), and
-before they are removed, from the last change [s]. Measured on three simulated physics."""
+"""Rests before a scale-out (none: instances that start are counted) and before a scale-in, as a policy's
+cooldown counts them [s]. Measured on three simulated physics."""
 
 # How much is enough.
 

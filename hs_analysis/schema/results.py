@@ -301,9 +301,11 @@ class Threshold:
     scale_in_ratio: Annotated[float | None, Field("scale in below", "wanted ÷ current")]
     cooldown_out_s: Annotated[
         float | None,
-        Field("least time between two scale-outs", "s"),
+        Field("rest before a scale-out, as the policy's cooldown.scale_out_s", "s"),
     ]
-    cooldown_in_s: Annotated[float | None, Field("least time from any action to a scale-in", "s")]
+    cooldown_in_s: Annotated[
+        float | None, Field("rest before a scale-in, as the policy's cooldown.scale_in_s", "s")
+    ]
     status: Annotated[Status, Field()]
     reason: FloorReason
     evidence: Evidence = ""
