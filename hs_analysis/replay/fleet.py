@@ -304,7 +304,7 @@ def violation_probability(
 
 def _take_latest(rows: Floats, counts: Floats) -> Floats:
     """Take counts out of rows, shape (rows, lanes), the latest first; return what was not in them."""
-    if not some(rows):
+    if not some(rows != 0):
         return counts
     later = np.cumsum(rows, axis=0) - rows
     went = np.clip(counts - later, 0.0, rows)
@@ -366,18 +366,18 @@ class PoolLanes:
 
     def begin_row(self) -> None:
         """Let the time of a row pass for what starts; what was due before is ready."""
-        if some(self.starting):
+        if some(self.starting != 0):
             self.ready += self.starting[-1]
             self.starting[1:] = self.starting[:-1].copy()
             self.starting[0] = 0.0
-        if some(self.leaving):
+        if some(self.leaving != 0):
             self.leaving[1:] = self.leaving[:-1].copy()
             self.leaving[0] = 0.0
 
     def ask(self, counts: Floats, restored: Floats | None = None) -> None:
         """Change the counts asked for; ``restored`` of an increase are ready at once."""
         change = counts - self.desired
-        if not some(change):
+        if not some(change != 0):
             return
         more = np.maximum(change, 0.0)
         if restored is not None:
@@ -414,7 +414,7 @@ class PoolLanes:
 
     def launch(self) -> None:
         """Start what waits and finds stock."""
-        if not some(self.pending):
+        if not some(self.pending != 0):
             return
         running = self.ready + self.starting.sum(axis=0) + self.stuck
         started = np.minimum(self.pending, np.maximum(0.0, self.stock - running))
@@ -459,7 +459,7 @@ class PoolLanes:
 
     def is_calm(self, arriving: Floats, seconds: float) -> bool:
         """Say whether in no lane anything waits, becomes ready in this row, or would have to wait."""
-        if some(self.backlog) or some(self.starting[-1]):
+        if some(self.backlog != 0) or some(self.starting[-1] != 0):
             return False
         return not some(arriving > self.room(seconds))
 

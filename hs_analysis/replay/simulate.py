@@ -440,7 +440,7 @@ class Run:
     def _serve(self, rows: Row, at: int, factor: Floats) -> None:
         """Let a row pass; decode work whose prompts still wait for prefill is kept back [tokens]."""
         work = {role: self.demand.offered[role][rows] * self.step_s * factor for role in self.pools}
-        calm = not some(self.waiting) and all(
+        calm = not some(self.waiting != 0) and all(
             pool.is_calm(work[role], self.step_s) for role, pool in self.pools.items()
         )
         log = self.log
@@ -469,7 +469,7 @@ class Run:
                 log.arrived[role][at] += arriving
                 log.served[role][at] += served
                 log.ready[role][at] += pool.ready / self.steps
-                if some(pool.backlog):
+                if some(pool.backlog != 0):
                     age_s = pool.age_s()
                     log.wait[role][at] += age_s / self.steps
                     np.maximum(log.age[role][at], age_s, out=log.age[role][at])
