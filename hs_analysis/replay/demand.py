@@ -68,9 +68,9 @@ class DemandTrace:
         return np.full(self.rows, np.nan) if found is None else found
 
     def past(self, signal: str, role: str) -> Floats:
-        """Return a column of the rows ``before``, empty when there is none. Shape (rows before,)."""
+        """Return a column of the rows ``before``, NaN when there is none. Shape (rows before,)."""
         found = self.before.get((signal, role))
-        return np.empty(0) if found is None else found
+        return np.full(max(map(len, self.before.values()), default=0), np.nan) if found is None else found
 
     def counts(self, role: str) -> Floats:
         """Return the recorded instances of a pool; a gap keeps the last count, else takes the first."""

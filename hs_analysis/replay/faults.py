@@ -25,7 +25,7 @@ from hs_analysis.replay.constants import (
     STEEP,
     WATCHED,
 )
-from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, fill, rows_of
+from hs_analysis.replay.demand import DemandTrace, Floats, Mask, fill, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes
 from hs_analysis.replay.simulate import Control, Log, Lot, Run, Strike, answered, any_of, violations
 from hs_analysis.schema import names as choices
@@ -61,12 +61,12 @@ class FaultRows:
 
 @dataclass(frozen=True)
 class Scrape:
-    """A reading in a fault.
+    """The readings of a lot in a fault.
 
     Attributes
     ----------
     true, before, late
-        What is true now, was scraped in the row before, and was true some time ago; shape (lanes,).
+        What is true now, was scraped in the row before, and was true some time ago; shape (slots, lanes).
     rows, every
         How many rows the fault has lasted, and after how many its counters restart.
     """
@@ -142,7 +142,7 @@ def _row(name: str, **changes: object) -> Fault:
 
 
 FAULTS: tuple[Fault, ...] = (
-    _row("metric_gap", scrape=lambda seen: np.full(seen.true.size, math.nan)),
+    _row("metric_gap", scrape=lambda seen: np.full_like(seen.true, math.nan)),
     _row("stale_metric", scrape=lambda seen: np.where(np.isnan(seen.before), seen.true, seen.before)),
     _row("stuck_start_up", begins=_block, ends=_unblock),
     _row("no_stock", begins=_sell_out, ends=_restock),
@@ -152,7 +152,7 @@ FAULTS: tuple[Fault, ...] = (
     _row("clock_skew", scrape=lambda seen: seen.late),
     _row(
         "counter_reset",
-        scrape=lambda seen: np.zeros(seen.true.size) if seen.rows % seen.every == 0 else seen.true,
+        scrape=lambda seen: np.zeros_like(seen.true) if seen.rows % seen.every == 0 else seen.true,
     ),
     _row("burst", demand=_burst),
 )
@@ -190,7 +190,7 @@ class FaultStrike(Strike):
         parts = [np.repeat(np.arange(len(self.faults)), size) for size in sizes]
         self.of_lane: Integers = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         self.lag = rows_of(SKEW_S, self.window_s)
-        self.true: dict[tuple[int, Key], list[Floats]] = {}
+        self.true: dict[int, list[Floats]] = {}
 
     def demand_factor(self, row: int) -> Floats | None:
         """Return what faults of the demand make of a row, shape (lanes,)."""
@@ -211,22 +211,23 @@ class FaultStrike(Strike):
                 if act is not None and (not fault.roles or role in fault.roles or len(pools) == 1):
                     act(pool, self.of_lane == number)
 
-    def scraped(self, row: int, key: Key, true: Floats, lot: Lot) -> Floats:
+    def scraped(self, row: int, true: Floats, lot: Lot) -> Floats:
         """Return what is scraped of a row instead of what is true."""
-        past = self.true.setdefault((lot.where.start, key), [])
+        past = self.true.setdefault(lot.where.start, [])
         if not past:
-            past.extend(lot.slots.scraped[key].last()[-self.lag - 1 :])
+            past.extend(lot.slots.scraped.last().swapaxes(0, 1)[-self.lag - 1 :])
         past.append(true)
         if row not in self.stretch:
             return true
         shown, own = true.copy(), self.of_lane[lot.where]
-        before = lot.slots.scraped[key].last()[-1]
+        before = lot.slots.scraped.last()[:, -1]
         late = past[max(0, len(past) - 1 - self.lag)]
         for number, fault in enumerate(self.faults):
             if fault.scrape is not None:
                 lanes = own == number
                 rows = row - self.stretch.first
-                shown[lanes] = fault.scrape(Scrape(true[lanes], before[lanes], late[lanes], rows, self.lag))
+                seen = Scrape(true[:, lanes], before[:, lanes], late[:, lanes], rows, self.lag)
+                shown[:, lanes] = fault.scrape(seen)
         return shown
 
 

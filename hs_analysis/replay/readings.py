@@ -101,39 +101,41 @@ class SameState:
 
 
 class LastRows:
-    """The last rows of some series, of every lane; as many as ``depth``, NaN before the first one.
+    """The last rows of a series, of every lane; as many as ``depth``, NaN before the first one.
 
     Each row is written twice, so that the last rows are always one block. ``before`` are the rows before the
-    first one, shape (rows,) or (rows, lanes).
+    first one, shape (rows,) or (rows, lanes). Of several ``series``, all have one more axis in front.
     """
 
-    def __init__(self, depth: int, lanes: int, before: Floats | None = None) -> None:
+    def __init__(
+        self, depth: int, lanes: int, before: Floats | None = None, series: tuple[int, ...] = ()
+    ) -> None:
         self.depth, self.next = depth, 0
-        self.rows = np.full((2 * depth, lanes), math.nan)
-        for value in () if before is None else before[-depth:]:
+        self.rows = np.full((*series, 2 * depth, lanes), math.nan)
+        for value in () if before is None else np.moveaxis(before, len(series), 0)[-depth:]:
             self.add(value)
 
     def add(self, values: Floats | float) -> None:
         """Add the newest row."""
-        self.rows[self.next] = self.rows[self.next + self.depth] = values
+        self.rows[..., self.next, :] = self.rows[..., self.next + self.depth, :] = values
         self.next = (self.next + 1) % self.depth
 
     def last(self) -> Floats:
         """Return the last rows, oldest first, shape (depth, lanes); not to be changed."""
-        found: Floats = self.rows[self.next : self.next + self.depth]
+        found: Floats = self.rows[..., self.next : self.next + self.depth, :]
         return found
 
     def take(self, lanes: Integers) -> Self:
         """Return the history of some lanes."""
         other = copy(self)
-        other.rows = self.rows[:, lanes]
+        other.rows = self.rows[..., lanes]
         return other
 
     def beside(self, others: Sequence[Self]) -> Self:
         """Return the histories of the lanes of this one, then of others, by their age."""
         joined = copy(self)
-        last = np.concatenate([one.last() for one in (self, *others)], axis=1)
-        joined.next, joined.rows = 0, np.concatenate([last, last])
+        last = np.concatenate([one.last() for one in (self, *others)], axis=-1)
+        joined.next, joined.rows = 0, np.concatenate([last, last], axis=-2)
         return joined
 
 
@@ -153,47 +155,40 @@ class Slots:
     def __init__(
         self, held: Mapping[Key, Integers], depth: int, before: Sequence[Floats], window_s: float
     ) -> None:
-        self.depth, self.window_s = depth, window_s
+        self.depth, self.window_s, self.slots = depth, window_s, tuple(held)
         self.numbers = np.stack(list(held.values())) if held else np.zeros((0, 0), np.int64)
-        self.scraped = {
-            slot: LastRows(depth, numbers.size, np.stack([before[one] for one in numbers.tolist()], axis=1))
-            for slot, numbers in held.items()
-        }
+        rows = np.stack(before)[self.numbers].swapaxes(1, 2) if held else None
+        self.scraped = LastRows(depth, self.numbers.shape[1], rows, self.numbers.shape[:1])
 
     @property
     def held(self) -> dict[Key, Integers]:
         """Per slot the number of the reading that it holds in each lane."""
-        return dict(zip(self.scraped, self.numbers, strict=True))
+        return dict(zip(self.slots, self.numbers, strict=True))
 
-    def of(self, table: Floats) -> dict[Key, Floats]:
-        """Return what the slots hold of a row of all readings, shape (keys, lanes of the batch)."""
-        held = table[self.numbers, np.arange(self.numbers.shape[1])]
-        return dict(zip(self.scraped, held, strict=True))
+    def of(self, table: Floats) -> Floats:
+        """Return what the slots hold of a row of all readings, shape (keys, lanes of the batch).
 
-    def record(self, values: Mapping[Key, Floats]) -> None:
-        """Keep what was scraped of a row."""
-        for slot, value in values.items():
-            self.scraped[slot].add(value)
+        Shape (slots, lanes).
+        """
+        held: Floats = table[self.numbers, np.arange(self.numbers.shape[1])]
+        return held
 
     def seen(self) -> Scraped:
         """Return what the controllers may look at."""
-        return Scraped(self.window_s, {slot: history.last() for slot, history in self.scraped.items()})
+        return Scraped(self.window_s, dict(zip(self.slots, self.scraped.last(), strict=True)))
 
     def take(self, lanes: Integers) -> Self:
         """Return what some lanes scraped."""
         other = copy(self)
-        other.numbers = self.numbers[:, lanes] if self.scraped else self.numbers
-        other.scraped = {slot: history.take(lanes) for slot, history in self.scraped.items()}
+        if self.slots:
+            other.numbers, other.scraped = self.numbers[:, lanes], self.scraped.take(lanes)
         return other
 
     def beside(self, others: Sequence[Self]) -> Self:
         """Return what the lanes of this one scraped, then those of others."""
         joined = copy(self)
         joined.numbers = np.concatenate([one.numbers for one in (self, *others)], axis=1)
-        joined.scraped = {
-            slot: history.beside([one.scraped[slot] for one in others])
-            for slot, history in self.scraped.items()
-        }
+        joined.scraped = self.scraped.beside([one.scraped for one in others])
         return joined
 
 

@@ -175,8 +175,8 @@ class Strike:
     def before_row(self, row: int, pools: Mapping[str, PoolLanes]) -> None:
         """Act on the pools before a row is decided."""
 
-    def scraped(self, row: int, key: Key, true: Floats, lot: Lot) -> Floats:  # noqa: ARG002 - overridden
-        """Return what is scraped instead of what is true, shape (lanes of the lot,)."""
+    def scraped(self, row: int, true: Floats, lot: Lot) -> Floats:  # noqa: ARG002 - overridden
+        """Return what is scraped instead of what is true, shape (slots of the lot, its lanes)."""
         return true
 
 
@@ -374,20 +374,23 @@ class Run:
         for pool in self.pools.values():
             pool.begin_row()
         self.strike.before_row(row, self.pools)
-        if not np.any(self.demand.gap[rows]):
+        if not some(self.demand.gap[rows]):
             self._act(rows, at)
             self._serve(rows, at, factor)
         for role, pool in self.pools.items():
             self.log.desired[role][at] = pool.desired
             self.log.paid[role][at] = pool.paid(self.draining[role])
             self.log.queued[role][at] = pool.backlog
-        self._scrape(row, at, factor, altered)
+        if self.lots:
+            self._scrape(row, at, factor, altered)
 
     def _act(self, rows: Row, at: int) -> None:
         """Let every lane decide on completed rows, and ask its pools for the counts."""
         for group in self.fixed:
             self._follow(rows, group.where, group.schedules)
-        if np.all(rows == 0) and not self.demand.before:
+        if not self.lots:
+            return
+        if not some(np.asarray(rows != 0)) and not self.demand.before:
             return  # nothing was scraped yet, which is not the same as a metric that is missing
         asked = {role: pool.desired.copy() for role, pool in self.pools.items()}
         restored = {role: np.zeros(self.lanes) for role in self.pools}
@@ -427,7 +430,7 @@ class Run:
         for role, pool in self.pools.items():
             wanted = np.array([one.counts[role][row] for one, row in zip(schedules, own, strict=True)])
             wanted = np.where(np.isnan(wanted), pool.desired[where], wanted)
-            if schedules[0].running or np.all(rows == 0):
+            if schedules[0].running or not some(np.asarray(rows != 0)):
                 change = wanted != pool.desired[where]
                 if some(change):
                     lanes = np.arange(where.start, where.stop)[change]
@@ -487,9 +490,7 @@ class Run:
         table = self.readings.read(rows, passed, self.state)
         for lot in self.lots:
             true = lot.slots.of(table[:, lot.where])
-            lot.slots.record(
-                {slot: self.strike.scraped(row, slot, value, lot) for slot, value in true.items()}
-            )
+            lot.slots.scraped.add(self.strike.scraped(row, true, lot))
 
 
 def _by_structure(controls: Sequence[Control]) -> tuple[dict[int, Slotted], list[list[int]]]:

@@ -103,7 +103,7 @@ def test_doubled_traffic_is_seen() -> None:
     (lot,) = run.lots
     number = run.readings.keys.index(DECODE[0])
     slot = next(slot for slot, held in lot.slots.held.items() if held[0] == number)
-    seen, row = lot.slots.scraped[slot].last()[-1, 0], stretch.first + 2
+    seen, row = lot.slots.seen().last(slot)[0], stretch.first + 2
     recorded_rate, twice = DEMAND.column("decode_tps", "decode")[row], 2 * DEMAND.offered["prefill"][row]
     assert seen > 1.3 * recorded_rate
     assert seen == pytest.approx(run.log.served["decode"][row, 0] / 60.0)
@@ -456,10 +456,10 @@ def test_skewed_readings_are_ten_minutes_old() -> None:
     )  # fmt: skip
     run = hit_by("clock_skew", control_of(policy), part, model, stretch, stretch.last)
     (lot,) = run.lots
-    seen = lot.slots.scraped[("slot0", "decode")].last()[:, 0]
+    seen = lot.slots.seen().values["slot0", "decode"][:, 0]
     np.testing.assert_allclose(seen, load[stretch.last - 10 - seen.size : stretch.last - 10])
     before = hit_by("clock_skew", control_of(policy), part, model, stretch, stretch.first)
-    seen = before.lots[0].slots.scraped[("slot0", "decode")].last()[:, 0]
+    seen = before.lots[0].slots.seen().values["slot0", "decode"][:, 0]
     np.testing.assert_allclose(seen, load[stretch.first - seen.size : stretch.first])
 
 

@@ -197,10 +197,9 @@ class Watching(Strike):
         self.number = number
         self.seen: list[float] = []
 
-    def scraped(self, row: int, key: tuple[str, str], true: np.ndarray, lot: Lot) -> np.ndarray:
+    def scraped(self, row: int, true: np.ndarray, lot: Lot) -> np.ndarray:
         """Keep the value."""
-        if lot.slots.held[key][0] == self.number:
-            self.seen.append(float(true[0]))
+        self.seen += true[lot.slots.numbers[:, 0] == self.number, 0].tolist()
         return true
 
 
