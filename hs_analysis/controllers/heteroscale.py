@@ -170,6 +170,10 @@ class PoolWork:
     role: str
 
 
+NOT_FOLLOWED = math.nan
+"""Factor of a mix that is not followed, in a lane beside others that follow one."""
+
+
 @dataclass(frozen=True)
 class ObservedMix:
     """The ratio that the newest mix needs: ``factor`` × prefill work ÷ decode work.
@@ -383,7 +387,7 @@ class _Ratio(PerLane):
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             observed = self.factor * prefill / decode
-        return np.where((prefill > 0) & (decode > 0), observed, ratio)
+        return np.where((prefill > 0) & (decode > 0) & (self.factor > 0), observed, ratio)
 
 
 class _Lanes(PerLane):

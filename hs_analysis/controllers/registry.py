@@ -545,9 +545,10 @@ def sharing_slots(controls: Sequence[Autoscaler | HeteroScale]) -> list[Slotted]
     """Return controls `with_slots`, of as few structures as their rules allow.
 
     Where some autoscalers add readings to the one that all of them follow, the others get operands that add
-    nothing. Their slots hold what they read anyway.
+    nothing; where some of HeteroScale's ratios follow the mix, the others get one that they don't follow.
+    Their slots hold what they read anyway.
     """
-    found = [with_slots(one) for one in controls]
+    found = _sharing_mixes([with_slots(one) for one in controls])
     groups: dict[Hashable, list[int]] = {}
     for number, (control, _) in enumerate(found):
         if isinstance(control, Autoscaler):
@@ -564,6 +565,37 @@ def sharing_slots(controls: Sequence[Autoscaler | HeteroScale]) -> list[Slotted]
             for number in numbers:
                 found[number] = _padded(*found[number], longest)
     return found
+
+
+def _sharing_mixes(slotted: Sequence[Slotted]) -> list[Slotted]:
+    found, groups = list(slotted), dict[Hashable, list[int]]()
+    for number, (control, _) in enumerate(found):
+        if isinstance(control, HeteroScale) and control.upkeep is not None:
+            still = replace(control, upkeep=replace(control.upkeep, observed=None))
+            groups.setdefault(structure(still), []).append(number)
+    for numbers in groups.values():
+        mixes = [mix for number in numbers if (mix := _mix(found[number][0]))]
+        if len({(mix.prefill, mix.decode) for mix in mixes}) == 1:
+            for number in numbers:
+                found[number] = _beside_mix(*found[number], mixes[0])
+    return found
+
+
+def _mix(control: Autoscaler | HeteroScale) -> heteroscale.ObservedMix | None:
+    """Return the mix that a ratio follows, if any."""
+    return control.upkeep.observed if isinstance(control, HeteroScale) and control.upkeep else None
+
+
+def _beside_mix(
+    control: Autoscaler | HeteroScale, slots: Mapping[Key, Key], mix: heteroscale.ObservedMix
+) -> Slotted:
+    """Return a control whose ratio follows a mix, or has the one of the others and does not follow it."""
+    if not isinstance(control, HeteroScale) or control.upkeep is None or _mix(control):
+        return control, dict(slots)
+    other = next(iter(slots.values()))
+    held = {key_of(work.signal, work.role): other for work in (mix.prefill, mix.decode)} | dict(slots)
+    upkeep = replace(control.upkeep, observed=replace(mix, factor=heteroscale.NOT_FOLLOWED))
+    return replace(control, upkeep=upkeep), held
 
 
 Added = tuple[tuple[str, float], ...]

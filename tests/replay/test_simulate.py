@@ -19,7 +19,8 @@ from replay.services import (
 )
 from replay.services import replayed as by_rule
 
-from hs_analysis.controllers import Autoscaler
+from hs_analysis.controllers import Autoscaler, HeteroScale
+from hs_analysis.controllers.heteroscale import ObservedMix, PoolRule, PoolWork, RatioUpkeep
 from hs_analysis.controllers.hpa import Hpa, Metric, Operand
 from hs_analysis.controllers.keda import Fallback, Keda
 from hs_analysis.controllers.kthena import Kthena
@@ -487,3 +488,24 @@ def test_objects_that_add_a_reading_share_a_batch_and_decide_as_they_do_alone() 
     counts = [one.desired["prefill"] for one in run.results()]
     assert not np.array_equal(counts[0], counts[1])
     assert len({tuple(one) for one in counts[3:6]}) == 3
+
+
+def test_ratios_share_a_batch_and_move_as_they_do_alone() -> None:
+    """A ratio that follows the mix stands beside one that does not."""
+    load = day(300, 2_000.0)
+    works = {"prefill": 4.0 * np.roll(load, 60), "decode": load}
+    frame = service(works, {"prefill": 6, "decode": 4})
+    model, demand = fit_fleet(frame, derived(), SETTINGS), demands(frame)[0]
+    mix = ObservedMix(
+        PoolWork("prefill_tps_effective", "prefill"), PoolWork("decode_tps", "decode"), 0.5, 300.0
+    )
+    pools = {"prefill": PoolRule("", np.nan), "decode": PoolRule("decode_tps", 500.0)}
+    ups = [RatioUpkeep("decode", 2.0, observed=one) for one in (None, mix, replace(mix, factor=0.6))]
+    controls = [HeteroScale(pools, one) for one in ups]
+    run = Run(controls, demand, model)
+    assert [lot.where.stop - lot.where.start for lot in run.lots] == [3]
+    run.advance(demand.rows)
+    counts = [one.desired["prefill"] for one in run.results()]
+    for control, beside in zip(controls, counts, strict=True):
+        assert np.array_equal(simulate(control, demand, model).desired["prefill"], beside)
+    assert len({tuple(one) for one in counts}) == 3
