@@ -270,7 +270,7 @@ class NewestFirst:
     def take(self, lanes: Integers) -> NewestFirst:
         """Return the same for some lanes, in memory of its own."""
         taken = NewestFirst(self.depth, lanes.size, 0.0)
-        taken._rows, taken._first = self._rows[:, lanes], self._first
+        taken._rows, taken._first = np.take(self._rows, lanes, axis=1), self._first
         return taken
 
     def beside(self, others: Sequence[NewestFirst]) -> NewestFirst:

@@ -323,7 +323,7 @@ class PerLane:
 
 def _taken(value: Any, lanes: Integers) -> Any:
     if isinstance(value, np.ndarray):
-        return value[..., lanes]
+        return np.take(value, lanes, axis=-1)  # rows stay rows in memory
     if callable(getattr(value, "take", None)):
         return value.take(lanes)
     if isinstance(value, dict):

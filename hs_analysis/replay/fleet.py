@@ -343,7 +343,9 @@ class PoolLanes:
         other = copy(self)
         for name in ("desired", "ready", "pending", "stuck", "backlog", "stock", "blocked"):
             setattr(other, name, getattr(self, name)[lanes])
-        other.starting, other.leaving = self.starting[:, lanes], self.leaving[:, lanes]
+        other.starting, other.leaving = (
+            np.take(rows, lanes, axis=1) for rows in (self.starting, self.leaving)
+        )
         return other
 
     def beside(self, others: Sequence[Self]) -> Self:

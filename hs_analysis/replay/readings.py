@@ -128,7 +128,7 @@ class LastRows:
     def take(self, lanes: Integers) -> Self:
         """Return the history of some lanes."""
         other = copy(self)
-        other.rows = self.rows[..., lanes]
+        other.rows = np.take(self.rows, lanes, axis=-1)
         return other
 
     def beside(self, others: Sequence[Self]) -> Self:
