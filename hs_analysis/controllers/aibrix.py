@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -154,12 +155,16 @@ class _Memory(PerLane):
             depth = math.ceil(self.reach_s / spacing_s) + 2
             self.values, self.times = NewestFirst(depth, values.size, np.nan), Moments(depth)
         self.values.add(values)
-        self.times.add(np.full(1, clock_s))
+        self.times.add(clock_s)
 
     def within(self, window_s: Floats, clock_s: float) -> Floats:
-        """Return the values younger than a window of each lane, the others NaN. Shape (decisions, lanes)."""
+        """Return the values younger than a window of each lane, the others NaN. Shape (decisions, lanes).
+
+        What no window reaches is left out, but for the newest.
+        """
         ages = clock_s - self.times.newest(self.times.depth)
-        found: Floats = np.where(ages < window_s, self.values.newest(self.values.depth), np.nan)
+        rows = max(1, int(ages[:, 0].searchsorted(window_s.max())))
+        found: Floats = np.where(ages[:rows] < window_s, self.values.newest(rows), np.nan)
         return found
 
 
@@ -346,8 +351,8 @@ class KpaBatch(_Cycles):
         """Take the means of both windows; a value that is missing now ends the decision."""
         scraped = fleet.scraped
         newest = scraped.last(self._key) if self._metric is None else self._metric.read(scraped, self._role)
-        self._stable = self._stable_of.read(lambda seconds: self._mean(scraped, seconds))
-        self._panic = self._panic_of.read(lambda seconds: self._mean(scraped, seconds))
+        mean = cache(lambda seconds: self._mean(scraped, seconds))  # both windows may be of one width
+        self._stable, self._panic = self._stable_of.read(mean), self._panic_of.read(mean)
         known: Mask = ~np.isnan(newest)
         return known
 

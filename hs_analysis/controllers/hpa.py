@@ -251,7 +251,7 @@ class NewestFirst:
         self._rows = np.full((2 * depth + 64, lanes), fill)
         self._first = len(self._rows) - depth
 
-    def add(self, row: Floats) -> None:
+    def add(self, row: Floats | float) -> None:
         """Put a row before the others; the oldest one may go."""
         if not self.depth:
             return

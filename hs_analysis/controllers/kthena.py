@@ -372,7 +372,7 @@ class KthenaBatch(Targets):
         self.clock_s = clock_s
         self.recommended.add(asked)
         self.corrected.add(corrected)
-        self.times.add(np.full(1, clock_s))
+        self.times.add(clock_s)
 
 
 def decisions(window_s: float, sync_s: float) -> int:
