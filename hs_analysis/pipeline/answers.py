@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from hs_analysis.promql import (
     Grid,
     History,
     Server,
+    Vector,
     evaluate,
     parse,
     picked,
@@ -38,6 +39,7 @@ from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.settings import Settings, Slo
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 def answers_at_ends(
@@ -64,6 +66,17 @@ def answers_at_ends(
         Shape (rows,), in table order; NaN where it gives nothing, more than one series, or no number.
     """
     found = np.full(frame.table.height, np.nan)
+    for rows, vector in _by_capture(form, frame, series, samples, server):
+        lone = vector.present.sum(axis=0) == 1
+        values = np.where(vector.present, vector.values, 0.0).sum(axis=0)
+        found[rows] = np.where(lone, values, np.nan)
+    return found
+
+
+def _by_capture(
+    form: Form, frame: ServiceFrame, series: pl.DataFrame, samples: Path, server: Server = PROMETHEUS_3
+) -> Iterator[tuple[Integers, Vector]]:
+    """Yield the windows of each capture, as rows of the table, and an expression's series at their ends."""
     window_us, captures = round(frame.window_s * 1e6), frame.table["capture"].to_numpy()
     starts_us = frame.table["t"].dt.epoch("us").to_numpy()
     for capture in frame.captures():
@@ -72,11 +85,8 @@ def answers_at_ends(
         first = int(starts_us[rows[0]]) + window_us
         grid = Grid.between(first, int(starts_us[rows[-1]]) + window_us, frame.window_s)
         vector = evaluate(form, _history(own, samples), grid, server)
-        lone = vector.present.sum(axis=0) == 1
-        values = np.where(vector.present, vector.values, 0.0).sum(axis=0)
         at = (starts_us[rows] + window_us - first) // window_us
-        found[rows] = np.where(lone, values, np.nan)[at]
-    return found
+        yield rows, Vector(vector.labels, vector.values[:, at], vector.present[:, at])
 
 
 def with_answers(
@@ -175,12 +185,13 @@ def _spread_of_ttft(
         return None
     labels = series.filter(pl.col("metric") == buckets.metric)["labels"]
     edges = sorted({edge for one in labels if (edge := label_map(one).get("le"))}, key=float)
-    rates = {}
-    for edge in edges:
-        inside = ",".join(filter(None, (buckets.matchers, f'le="{edge}"')))
-        form = parse(f"sum(rate({buckets.metric}{{{inside}}}[{duration(slo_aware.RANGE_S)}]))")
-        values = answers_at_ends(form, frame, series, samples)[calm]
-        rates[float(edge) * buckets.scale] = float(np.nansum(values))
+    found = {edge: np.full(calm.size, np.nan) for edge in edges}
+    rate = f"rate({buckets.metric}{{{buckets.matchers}}}[{duration(slo_aware.RANGE_S)}])"
+    for rows, vector in _by_capture(parse(f"sum by (le) ({rate})"), frame, series, samples):
+        for one, values, present in zip(vector.labels, vector.values, vector.present, strict=True):
+            if (edge := one.get("le", "")) in found:
+                found[edge][rows] = np.where(present, values, np.nan)
+    rates = {float(edge) * buckets.scale: float(np.nansum(values[calm])) for edge, values in found.items()}
     every = rates.pop(math.inf, 0.0)
     return spread_of({edge: rate / every for edge, rate in rates.items()}) if every > 0 else None
 
