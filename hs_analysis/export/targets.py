@@ -208,5 +208,8 @@ def _problems(target: ExportTarget, name: str, text: str) -> list[str]:
     lint = target.lint_of(name)
     if lint is None:
         return ["no check of this kind of file"]
-    bodies = load_documents(text) if name.endswith((".yaml", ".json")) else [text]
+    if name.endswith(".json"):
+        bodies = [json.loads(text)]
+    else:
+        bodies = load_documents(text) if name.endswith(".yaml") else [text]
     return [problem for body in bodies for problem in lint(body)]

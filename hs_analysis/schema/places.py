@@ -55,7 +55,6 @@ def nearest(lines: Lines, path: str) -> int:
     return lines.get(path, 1)
 
 
-@lru_cache(maxsize=256)  # files of several targets hold the same rules, and each is read back
 def documents_of(text: str) -> tuple[tuple[int, Any], ...]:
     """Return (line, value) of every YAML or JSON document of a text; values are to read and not to change.
 
@@ -66,6 +65,23 @@ def documents_of(text: str) -> tuple[tuple[int, Any], ...]:
     YAMLError
         When the text is neither.
     """
+    head = _HEAD.match(text)
+    comments = head[0] if head else ""
+    try:
+        found = _documents_of(text[len(comments) :])
+    except YAMLError:
+        return _documents_of(text)  # fails at the lines of the whole
+    lines = comments.count("\n")
+    return tuple((line + lines, value) for line, value in found)
+
+
+_HEAD = re.compile(r"(?:#.*\n)*")
+
+
+@lru_cache(
+    maxsize=256
+)  # files of several targets hold the same rules under other comments; each is read back
+def _documents_of(text: str) -> tuple[tuple[int, Any], ...]:
     reader = YAML(typ="safe", pure=True)
     roots = list(reader.compose_all(text))
     return tuple((root.start_mark.line + 1, reader.constructor.construct_document(root)) for root in roots)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from hs_analysis.schema.places import DocumentText, lines_of_documents, nearest
+import pytest
+from ruamel.yaml.error import YAMLError
+
+from hs_analysis.schema.places import DocumentText, documents_of, lines_of_documents, nearest, yaml_fault
 
 YAML_TEXT = """# a comment
 a: 1
@@ -60,3 +63,13 @@ def test_a_key_that_is_missing_is_placed_where_it_belongs() -> None:
 def test_a_document_that_holds_itself_ends() -> None:
     """An anchor inside what it names is taken once."""
     assert lines_of_documents("a: &x\n  b: *x\n  c: 1\n") == [{"": 1, "a": 1, "a.b": 2, "a.c": 3}]
+
+
+def test_comments_on_top_move_lines_and_nothing_else() -> None:
+    """Documents under other comments are the same values, at lines of the whole text; faults are, too."""
+    assert documents_of("# one\n" + YAML_TEXT) == tuple((at + 1, one) for at, one in documents_of(YAML_TEXT))
+    assert [at for at, _ in documents_of(YAML_TEXT)] == [2, 9, 10]
+    assert documents_of("# one\n") == documents_of("") == ()
+    with pytest.raises(YAMLError) as raised:
+        documents_of("# one\na: 1\nb: [1, 2\n")
+    assert yaml_fault(raised.value, "x.yaml")[1] == "x.yaml:3"
