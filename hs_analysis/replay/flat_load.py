@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure, with_slots
+from hs_analysis.controllers import (
+    Autoscaler,
+    HeteroScale,
+    Slotted,
+    batch_of,
+    sharing_slots,
+    structure,
+    with_slots,
+)
 from hs_analysis.controllers.hpa import Hpa
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Scraped, some
@@ -60,13 +68,14 @@ def flat_actions(
         Shape (controls,).
     """
     found = np.full(len(controls), np.nan)
+    known = [n for n, one in enumerate(controls) if all(_reads(one, role) is not None for role in one.pools)]
+    slotted = dict(zip(known, sharing_slots([controls[number] for number in known]), strict=True))
     groups: dict[Any, list[int]] = {}
-    for number, control in enumerate(controls):
-        if all(_reads(control, role) is not None for role in control.pools):
-            groups.setdefault(structure(with_slots(control)[0]), []).append(number)
+    for number, (control, _) in slotted.items():
+        groups.setdefault(structure(control), []).append(number)
     for numbers in groups.values():
         members = [controls[number] for number in numbers]
-        found[numbers] = _actions(members, needs, noise_cv, seed)
+        found[numbers] = _actions(members, [slotted[number] for number in numbers], needs, noise_cv, seed)
     return found
 
 
@@ -84,19 +93,25 @@ def _reads(control: Autoscaler | HeteroScale, role: str) -> _Reads | None:
 
 def _actions(
     controls: Sequence[Autoscaler | HeteroScale],
+    slotted: Sequence[Slotted],
     needs: Mapping[str, tuple[float, float]],
     noise_cv: Mapping[Key, float],
     seed: int,
 ) -> Floats:
-    """Run controls of one structure, each at every level; return their actions a pool and day."""
+    """Run controls of one structure on slots, each at every level; return their actions a pool and day."""
     window_s = 15.0 if isinstance(controls[0], Autoscaler) else SHORTEST_S
-    slotted = [with_slots(one) for one in controls]
     lanes: Integers = np.repeat(np.arange(len(controls)), LEVELS)
     batch = batch_of([one for one, _ in slotted]).take(lanes)
     rng = np.random.default_rng(seed)
     roles = tuple(controls[0].pools)
+    between = rng.random((len(roles), LEVELS))
+    first: dict[Any, list[str]] = {}  # a structure's first control names the pools in the order of the draws
+    drawn = [first.setdefault(structure(with_slots(one)[0]), list(one.pools)) for one in controls]
     level = {
-        role: np.tile(np.linspace(*needs[role], LEVELS) + rng.random(LEVELS), len(controls)) for role in roles
+        role: np.concatenate(
+            [np.linspace(*needs[role], LEVELS) + between[order.index(role)] for order in drawn]
+        )
+        for role in roles
     }
     desired = {role: np.ceil(level[role]) for role in roles}
     reads = {role: [_reads(one, role) for one in controls] for role in roles}
@@ -109,7 +124,7 @@ def _actions(
     }
     own = {r.signal for found in reads.values() for r in found if r}
     slots = {slot: LastRows(rows_of(batch.reach_s, window_s), lanes.size) for slot in slotted[0][1]}
-    reading = [slot for slot, held in slotted[0][1].items() if held in own]
+    reading = [slot for slot in slots if all(held[slot] in own for _, held in slotted)]
     role_of = {slot: slot[1] if slot[1] in roles else roles[0] for slot in reading}
     acted, rows = np.zeros(lanes.size), rows_of(SETTLED_S + WATCHED_S, window_s)
     loads = {role: target[role] * level[role] for role in roles}
@@ -152,15 +167,10 @@ def _noisy(
 def _fleet(row: int, window_s: float, desired: Mapping[str, Floats], slots: Mapping[Key, LastRows]) -> Fleet:
     lanes = next(iter(desired.values())).size
     values = {slot: kept.last() for slot, kept in slots.items()}
-    reporting = {
-        role: np.broadcast_to(counts, (len(next(iter(values.values()))), lanes))
-        for role, counts in desired.items()
-    }
     return Fleet(
         np.full(lanes, row * window_s),
         window_s,
         dict(desired),
         dict(desired),
         Scraped(window_s, values),
-        reporting,
     )
