@@ -26,6 +26,7 @@ def main() -> None:
         program()
     finally:
         interrupts.finished()
+        gc.freeze()  # on the way out nobody needs to know what is circular garbage
 
 
 if __name__ == "__main__":
