@@ -445,13 +445,12 @@ class PoolLanes:
         Returns
         -------
         tuple
-            Tokens served, and the share of all waiting tokens that this was (1 when nothing waited), shape
-            (lanes,) each.
+            Tokens served, and those that waited to be, shape (lanes,) each.
         """
         waiting = self.backlog + arriving
         served = np.minimum(waiting, self.room(seconds))
         self.backlog = waiting - served
-        return served, np.divide(served, waiting, out=np.ones_like(waiting), where=waiting > 0)
+        return served, waiting
 
     def room(self, seconds: float) -> Floats:
         """Return the most that can be served [tokens], shape (lanes,)."""

@@ -453,9 +453,11 @@ class Run:
                 log.ready[role][at] = pool.ready
                 log.age[role][at] = log.wait[role][at] = 0.0
             return
-        for role in self.pools:
-            for passed in (log.arrived, log.served, log.ready, log.wait, log.age):
-                passed[role][at] = 0.0
+        columns = (log.arrived, log.served, log.ready, log.wait, log.age)
+        sums = {role: [one[role][at] for one in columns] for role in self.pools}
+        for passed in sums.values():
+            for one in passed:
+                one.fill(0.0)
         after_prefill = "prefill" in self.pools
         for step in range(self.steps):
             handed = np.ones(self.lanes)
@@ -466,16 +468,17 @@ class Run:
                     waiting = self.waiting + arriving
                     arriving = waiting * handed
                     self.waiting = waiting - arriving
-                served, share = pool.serve(arriving, self.step_s)
+                served, waited = pool.serve(arriving, self.step_s)
                 if role == "prefill":
-                    handed = share
-                log.arrived[role][at] += arriving
-                log.served[role][at] += served
-                log.ready[role][at] += pool.ready / self.steps
+                    handed = np.divide(served, waited, out=np.ones(self.lanes), where=waited > 0)
+                all_arrived, all_served, ready, wait, age = sums[role]
+                all_arrived += arriving
+                all_served += served
+                ready += pool.ready / self.steps
                 if some(pool.backlog != 0):
                     age_s = pool.age_s()
-                    log.wait[role][at] += age_s / self.steps
-                    np.maximum(log.age[role][at], age_s, out=log.age[role][at])
+                    wait += age_s / self.steps
+                    np.maximum(age, age_s, out=age)
 
     def _scrape(self, row: int, at: int, factor: Floats, altered: Mask) -> None:
         """Let the controllers' signals be scraped, as far as they are there."""
