@@ -101,7 +101,7 @@ from hs_analysis.schema.settings import Settings
 from hs_analysis.select import with_knobs
 
 if TYPE_CHECKING:
-    from hs_analysis.current import CurrentAutoscaler, Withheld
+    from hs_analysis.current import CurrentAutoscaler, Known, Withheld
 
 
 POLICY_FILE = "policy.yaml"
@@ -412,7 +412,8 @@ def _of_selected(
     asked = in_mode(by_metrics, train, first, settings)
     timed = asked.mode == "periodic"
     name = PERIODIC if timed else chosen.policy
-    headline = deployed(asked, train, first, settings, series)
+    service = known_service(train, first, settings, series)
+    headline = deployed(asked, train, first, settings, series, known=service)
     found: dict[str, Control] = {name: headline.control}
     if timed:
         found[chosen.policy] = deployed(by_metrics, train, first, settings, series).control
@@ -421,7 +422,7 @@ def _of_selected(
         free = without_limits(settings)
         alike = in_mode(_fitted(work, train, TRAIN, chosen, series, free), train, first, free)
         found[UNLIMITED] = deployed(alike, train, first, free, series).control
-    as_others = _as_others(work, asked, train, series, (name, headline.control))
+    as_others = _as_others(work, asked, train, series, service, (name, headline.control))
     said = {"policy": name, "target": chosen.controller, "read_back": not headline.why_not}
     said |= {"why_not": headline.why_not, "differs": list(headline.differs)} | as_others.said
     ratios, rows = ({}, {}) if timed else ratio_rows_of(work, train, by_metrics, chosen)
@@ -466,6 +467,7 @@ def _as_others(
     first: Policy,
     train: ServiceFrame,
     series: pl.DataFrame,
+    service: Known,
     headline: tuple[str, Control],
 ) -> _Controls:
     """Return a policy as the files of the targets that it was not selected for say it, read back.
@@ -474,7 +476,6 @@ def _as_others(
     what another does, the ``headline`` (its name and control) among them, has the row of that one.
     """
     derived = read_derived(work.run, train.service, TRAIN)
-    service = known_service(train, derived, work.settings, series)
     found: dict[str, Control] = {}
     idle: Control | None = None
     others: dict[str, dict[str, str]] = {}
