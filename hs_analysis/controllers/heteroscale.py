@@ -478,7 +478,7 @@ class HeteroScaleBatch(PerLane):
         """Decide in every lane, and remember what was done."""
         pools = {role: self._pools[role] for role in fleet.desired if role in self._pools}
         alarms = {role: self._alarm(pool, fleet) for role, pool in pools.items()}
-        asked = {role: _keep(fleet.desired[role], NOTHING) for role in pools}
+        asked: dict[str, PoolOrders] = {}
         if self._mode == "hold":
             asked = {role: _keep(fleet.desired[role], ON_HOLD) for role in pools}
         elif self._mode == "periodic":
@@ -486,6 +486,8 @@ class HeteroScaleBatch(PerLane):
         else:
             self._by_signals(pools, alarms, asked, fleet)
             for role, pool in pools.items():
+                if role not in asked:
+                    asked[role] = _keep(fleet.desired[role], NOTHING)
                 _guard_step(pool, alarms[role], fleet.t_s, fleet.desired[role], asked[role])
         for role, pool in pools.items():
             asked[role] = self._bounded(pool, alarms[role], asked[role], fleet)
