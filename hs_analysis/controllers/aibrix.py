@@ -196,17 +196,19 @@ class _Cycles(PerLane):
         self._last_s = fleet.t_s
         known = self._read(fleet)
         why: Integers = np.full(start.shape, HOLDS)
-        for place in range(left):
+        place = 0
+        while place < left:
             clock_s = self._clock_s + place * spacing_s
             before = count
             count, code, goal = self._decide(before, known, clock_s, spacing_s)
             moved = count != before
             why = code if place == 0 else np.where(moved, code, why)
-            later = np.arange(1.0, left - place)
-            if not some(moved) and self._stays(count, goal, later, spacing_s):
-                for cycle in later.tolist():
+            place += 1
+            if place < left and not some(moved):
+                stays = self._stays(count, goal, np.arange(1.0, left - place + 1), spacing_s)
+                for cycle in range(1, stays + 1):
                     self._repeat(goal, clock_s + cycle * spacing_s, spacing_s)
-                break
+                place += stays
         return PoolOrders(count, changes(why, start, count), goal)
 
     def _decide(
@@ -249,9 +251,9 @@ class _Cycles(PerLane):
         """Return what is recommended before bounds and cooldown windows, and where panic is on."""
         raise NotImplementedError
 
-    def _stays(self, current: Floats, goal: Floats, later: Floats, spacing_s: float) -> bool:  # noqa: ARG002
-        """Whether a decision that moved no pool is the same in the cycles left in the row, 1, 2, … later."""
-        return True
+    def _stays(self, current: Floats, goal: Floats, later: Floats, spacing_s: float) -> int:  # noqa: ARG002
+        """Return in how many of the next cycles, 1, 2, … later, a decision that moved no pool is the same."""
+        return later.size
 
     def _repeat(self, goal: Floats, clock_s: float, spacing_s: float) -> None:
         """Remember one of them."""
@@ -304,18 +306,19 @@ class ApaBatch(_Cycles):
         out, into = ratio > self._up, ratio < self._down
         return np.where(out, np.minimum(needed, most), np.where(into, np.maximum(needed, least), current))
 
-    def _stays(self, current: Floats, goal: Floats, later: Floats, spacing_s: float) -> bool:
+    def _stays(self, current: Floats, goal: Floats, later: Floats, spacing_s: float) -> int:
         """Look at the means that the cycles left in the row find as long as no count moves."""
         asks = ~np.isnan(goal)
         if some(asks & (goal != current)):
-            return False
+            return 0
         used, times = (one.newest(one.depth) for one in (self._used.values, self._used.times))
         ages = times[:1] - times + (later * spacing_s)[:, None, None]
         inside = (ages < self._window_s + INSTANT_S) & ~np.isnan(used)
         total = np.where(inside, used, 0.0).sum(axis=1) + later[:, None] * used[0]
         wanted = self._sized(total / (inside.sum(axis=1) + later[:, None]), current)
         kept = np.minimum(np.maximum(wanted, self._least), self._most) == current
-        return not some(asks & ~kept)
+        moves = (asks & ~kept).any(axis=1)
+        return int(moves.argmax()) if some(moves) else later.size
 
     def _repeat(self, goal: Floats, clock_s: float, spacing_s: float) -> None:
         """Remember one of them, and what it scrapes."""
