@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from hs_analysis.export import model, queries
@@ -77,7 +79,12 @@ def rules_text(policy: Policy, options: ExportOptions) -> str:
         "rules": rules,
     }
     notes = [f"Note: {'; '.join(options.notes)}"] if options.notes else []
-    return model.header(policy, options, TARGET, (), notes) + model.dump_documents([{"groups": [group]}])
+    return model.header(policy, options, TARGET, (), notes) + _written(json.dumps(group))
+
+
+@lru_cache(maxsize=16)  # every target that reads the rules has them in its folder
+def _written(group: str) -> str:
+    return model.dump_documents([{"groups": [json.loads(group)]}])
 
 
 def _items(policy: Policy) -> list[tuple[str, Primary | Guard]]:
