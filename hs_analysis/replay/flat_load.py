@@ -60,7 +60,7 @@ def flat_actions(
     noise_cv
         Noise of the mean over a minute, as a share of it, by (signal, role); 0 where it is not known.
     seed
-        Of levels and noise, the same for every control.
+        Of levels and noise, the same for controls of one structure.
 
     Returns
     -------
@@ -104,15 +104,7 @@ def _actions(
     batch = batch_of([one for one, _ in slotted]).take(lanes)
     rng = np.random.default_rng(seed)
     roles = tuple(controls[0].pools)
-    between = rng.random((len(roles), LEVELS))
-    first: dict[Any, list[str]] = {}  # a structure's first control names the pools in the order of the draws
-    drawn = [first.setdefault(structure(with_slots(one)[0]), list(one.pools)) for one in controls]
-    level = {
-        role: np.concatenate(
-            [np.linspace(*needs[role], LEVELS) + between[order.index(role)] for order in drawn]
-        )
-        for role in roles
-    }
+    level = _levels(controls, needs, rng)
     desired = {role: np.ceil(level[role]) for role in roles}
     reads = {role: [_reads(one, role) for one in controls] for role in roles}
     target = {role: np.array([r.target for r in reads[role] if r])[lanes] for role in roles}
@@ -143,6 +135,24 @@ def _actions(
     pool_days = WATCHED_S / DAY_S * len(roles)
     found: Floats = acted.reshape(len(controls), LEVELS).mean(axis=1) / pool_days
     return found
+
+
+def _levels(
+    controls: Sequence[Autoscaler | HeteroScale],
+    needs: Mapping[str, tuple[float, float]],
+    rng: np.random.Generator,
+) -> dict[str, Floats]:
+    """Return the instances that the load asks for, every control at every level, shape (lanes,) per role."""
+    roles = tuple(controls[0].pools)
+    between = rng.random((len(roles), LEVELS))
+    first: dict[Any, list[str]] = {}  # a structure's first control names the pools in the order of the draws
+    drawn = [first.setdefault(structure(with_slots(one)[0]), list(one.pools)) for one in controls]
+    return {
+        role: np.concatenate(
+            [np.linspace(*needs[role], LEVELS) + between[order.index(role)] for order in drawn]
+        )
+        for role in roles
+    }
 
 
 def _noisy(
