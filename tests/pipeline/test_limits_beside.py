@@ -28,7 +28,7 @@ def test_object_without_limits_is_replayed_beside(monkeypatch: pytest.MonkeyPatc
     """Its maximum is the policy's own; without limits there is no such row."""
     chosen = Chosen("one", policy_stages.TRAIN, "hpa", "one", Knobs.kubernetes(60.0))
 
-    def written(policy: Policy, *_: Any) -> Any:
+    def written(policy: Policy, *_: Any, **__: Any) -> Any:
         return SimpleNamespace(control=control_of(policy), why_not="", differs=(), idle=None, losses=())
 
     def written_as(_target: str, policy: Policy, *_: Any, **__: Any) -> Any:
