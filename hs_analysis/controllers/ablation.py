@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hs_analysis.controllers.aibrix import Apa, Kpa
-from hs_analysis.controllers.dynamo import DynamoThroughput
+from hs_analysis.controllers.aibrix import Kpa
+from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.controllers.heteroscale import HeteroScale, PoolRule
 from hs_analysis.controllers.hpa import Hpa, Metric, Rules
-from hs_analysis.controllers.keda import Keda
 from hs_analysis.controllers.kthena import Kthena
 from hs_analysis.controllers.lanes import key_of
-from hs_analysis.controllers.registry import Autoscaler
+from hs_analysis.controllers.registry import Autoscaler, bounds_of, metrics_of
 
 WHOLE_POOL = 100
 """From this on a step limit of Kubernetes binds no policy's step: it doubles a pool in seconds [percent]."""
@@ -56,10 +55,10 @@ def fields_of(rule: HeteroScale) -> tuple[str, ...]:
 
 
 def as_written(rule: HeteroScale, written: Autoscaler, field: str) -> HeteroScale | None:
-    """Return a rule with one of `FIELDS` as an object holds it; None where the two can't be told apart.
+    """Return a rule with one of `FIELDS` as an object holds it; None where that can't be told.
 
     An object that follows another signal than the policy also reads it otherwise: what each of that is worth
-    by itself has no answer.
+    by itself has no answer. Nor has it what sizes in proportion where a planner moves one instance at a time.
 
     Parameters
     ----------
@@ -71,9 +70,18 @@ def as_written(rule: HeteroScale, written: Autoscaler, field: str) -> HeteroScal
         A key of `FIELDS`.
     """
     pools = written.pools
-    if field in ("reading", "waiting") and not all(_follows(rule.pools[r], pools[r], r) for r in pools):
+    if field in PROPORTIONAL and any(isinstance(one, DynamoLoad) for one in pools.values()):
+        return None
+    if field in READ and not all(_follows(rule.pools[role], one, role) for role, one in pools.items()):
         return None
     return FIELDS[field](rule, pools)
+
+
+PROPORTIONAL = ("hysteresis", "cooldown", "step", "reading", "waiting")
+"""Fields by which a pool is sized in proportion to its signal."""
+
+READ = ("reading", "waiting")
+"""Fields that say how a signal is read."""
 
 
 def _follows(pool: PoolRule, scaler: Any, role: str) -> bool:
@@ -120,39 +128,36 @@ def _with_band(rule: HeteroScale, pools: Pools) -> HeteroScale:
 
 def _tolerances(scaler: Any) -> tuple[float, float]:
     """Return how far wanted ÷ current may be above and below 1; a KPA weighs its own against the total."""
-    if isinstance(scaler, Keda):
-        scaler = scaler.hpa
-    if isinstance(scaler, Hpa):
-        up, down = scaler.up.tolerance, scaler.down.tolerance
-        return (scaler.tolerance if up is None else up), (scaler.tolerance if down is None else down)
-    if isinstance(scaler, Kthena):
-        return scaler.tolerance, scaler.tolerance
-    return (scaler.up_tolerance, scaler.down_tolerance) if isinstance(scaler, Apa) else (0.0, 0.0)
+    found = _ruled(scaler)
+    if isinstance(found, Hpa):
+        below, above = found.tolerances
+        return above, below
+    return (found.tolerance, found.tolerance) if found else (0.0, 0.0)
 
 
 def _with_rests(rule: HeteroScale, pools: Pools) -> HeteroScale:
     def change(pool: PoolRule, scaler: Any) -> PoolRule:
-        if isinstance(scaler, Apa):
-            return replace(pool, rest_out_s=scaler.up_cooldown_s, rest_in_s=scaler.down_cooldown_s)
-        down = _rules(scaler)[1]
-        return replace(pool, rest_out_s=0.0, rest_in_s=None if down and down.select == "Disabled" else 0.0)
+        found = _ruled(scaler)
+        off = found is not None and found.down.select == "Disabled"
+        return replace(pool, rest_out_s=0.0, rest_in_s=None if off else 0.0)
 
     return _each(rule, pools, change)
 
 
-def _rules(scaler: Any) -> tuple[Rules | None, Rules | None]:
-    """Return what limits growth and shrinking; None where the object has no such rules."""
-    found = scaler.hpa if isinstance(scaler, Keda) else scaler
-    return (found.up, found.down) if isinstance(found, Hpa | Kthena) else (None, None)
+def _ruled(scaler: Any) -> Hpa | Kthena | None:
+    """Return what has tolerances and rules up and down: KEDA's is its HPA; None where there are none."""
+    found = getattr(scaler, "hpa", scaler)
+    return found if isinstance(found, Hpa | Kthena) else None
 
 
 def _with_steps(rule: HeteroScale, pools: Pools) -> HeteroScale:
-    def share(rules: Rules | None) -> float | None:
-        percents = [one.value for one in rules.policies if one.kind == "Percent"] if rules else []
+    def share(rules: Rules) -> float | None:
+        percents = [one.value for one in rules.policies if one.kind == "Percent"]
         return percents[0] / 100.0 if percents and percents[0] < WHOLE_POOL else None
 
     def change(pool: PoolRule, scaler: Any) -> PoolRule:
-        up, down = map(share, _rules(scaler))
+        found = _ruled(scaler)
+        up, down = (share(found.up), share(found.down)) if found else (None, None)
         return replace(pool, dampening=1.0, max_out_fraction=up, max_in_fraction=down)
 
     return _each(rule, pools, change)
@@ -160,11 +165,7 @@ def _with_steps(rule: HeteroScale, pools: Pools) -> HeteroScale:
 
 def _metric(scaler: Any) -> Metric | None:
     """Return the first metric that an object follows; None for a planner, which reads by itself."""
-    found = scaler.hpa if isinstance(scaler, Keda) else scaler
-    if isinstance(found, Kpa):
-        return found.metric
-    metrics = getattr(found, "metrics", ())
-    return metrics[0] if metrics else None
+    return scaler.metric if isinstance(scaler, Kpa) else next(iter(metrics_of(scaler)), None)
 
 
 def _with_reading(rule: HeteroScale, pools: Pools) -> HeteroScale:
@@ -178,8 +179,8 @@ def _with_reading(rule: HeteroScale, pools: Pools) -> HeteroScale:
     if isinstance(scaler, Kpa):
         window_s = asked.averaging_s + scaler.panic_window_s
         return replace(rule, window_s=window_s, over_s=asked.highest_s, surge=asked.surge)
-    down = _rules(scaler)[1]
-    over_s = max(asked.highest_s, down.stabilization_s if down else 0.0)
+    found = _ruled(scaler)
+    over_s = max(asked.highest_s, found.down.stabilization_s if found else 0.0)
     return replace(rule, window_s=asked.averaging_s, over_s=over_s, surge=asked.surge)
 
 
@@ -196,18 +197,10 @@ def _without_waiting(rule: HeteroScale, pools: Pools) -> HeteroScale:
 
 def _with_bounds(rule: HeteroScale, pools: Pools) -> HeteroScale:
     def change(pool: PoolRule, scaler: Any) -> PoolRule:
-        least, most = _bounds(scaler)
+        least, most = bounds_of(scaler) or (scaler.min_replicas, scaler.max_replicas)
         return replace(pool, least=least, most=most)
 
     return _each(rule, pools, change)
-
-
-def _bounds(scaler: Any) -> tuple[int, int]:
-    if isinstance(scaler, Keda):
-        return scaler.min_replica_count, scaler.max_replica_count
-    if isinstance(scaler, DynamoThroughput):
-        return scaler.min_endpoint, scaler.max_replicas
-    return scaler.min_replicas, scaler.max_replicas
 
 
 def _without_ratio(rule: HeteroScale, pools: Pools) -> HeteroScale:

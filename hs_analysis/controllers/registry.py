@@ -558,7 +558,7 @@ def sharing_slots(controls: Sequence[Autoscaler | HeteroScale]) -> list[Slotted]
         added: dict[Key, set[Added]] = {}
         for number in numbers:
             for role, pool in found[number][0].pools.items():
-                for one in _metrics(pool):
+                for one in metrics_of(pool):
                     added.setdefault((one.signal, role), set()).add(_added(one))
         if all(len(ways - {()}) <= 1 for ways in added.values()):
             longest = {key: max(ways, key=len) for key, ways in added.items()}
@@ -610,17 +610,31 @@ def _without_added(metric: hpa.Metric) -> hpa.Metric:
     return replace(metric, others=()) if metric.how == "sum" else metric
 
 
-def _metrics(pool: Any) -> tuple[hpa.Metric, ...]:
+def metrics_of(pool: Any) -> tuple[hpa.Metric, ...]:
     """Return the metrics of a pool's object; empty for one that holds none."""
     found: tuple[hpa.Metric, ...] = getattr(getattr(pool, "hpa", pool), "metrics", ())
     return found
+
+
+def bounds_of(parameters: Any) -> tuple[int, int] | None:
+    """Return the least and most instances of a controller that objects are read into; None for others."""
+    if isinstance(parameters, keda.Keda):
+        least = [parameters.min_replica_count, parameters.idle_replica_count]
+        return min(bound for bound in least if bound is not None), parameters.max_replica_count
+    if isinstance(parameters, hpa.Hpa):
+        return parameters.min_replicas, parameters.max_replicas
+    if isinstance(parameters, slo_aware.SloAware):
+        return parameters.scaler.min_replicas, parameters.scaler.max_replicas
+    if isinstance(parameters, dynamo.DynamoLoad | dynamo.DynamoThroughput):
+        return parameters.min_endpoint, parameters.max_replicas
+    return None
 
 
 def _with_metrics(pool: Any, change: Callable[[hpa.Metric], hpa.Metric]) -> Any:
     """Return a pool's object with its metrics changed."""
     if isinstance(pool, keda.Keda):
         return replace(pool, hpa=_with_metrics(pool.hpa, change))
-    return replace(pool, metrics=tuple(map(change, pool.metrics))) if _metrics(pool) else pool
+    return replace(pool, metrics=tuple(map(change, pool.metrics))) if metrics_of(pool) else pool
 
 
 def _padded(

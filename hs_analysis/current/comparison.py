@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
-from hs_analysis.controllers.hpa import Hpa
-from hs_analysis.controllers.keda import Keda
-from hs_analysis.controllers.slo_aware import SloAware
+from hs_analysis.controllers.registry import bounds_of
 from hs_analysis.current.model import CurrentObject, MetricRead
 from hs_analysis.current.translate import CurrentAutoscaler
 from hs_analysis.replay.backtest import ReplayOutcome
@@ -200,20 +197,6 @@ def likely_cause(one: CurrentObject, frame: ServiceFrame) -> tuple[str, str]:
         "misses what they do",
     )
     return next((cause for look in causes if (cause := look(one, frame))), unknown)
-
-
-def bounds_of(parameters: Any) -> tuple[int, int] | None:
-    """Return the least and most instances of a controller that objects are read into; None for others."""
-    if isinstance(parameters, Keda):
-        least = [parameters.min_replica_count, parameters.idle_replica_count]
-        return min(bound for bound in least if bound is not None), parameters.max_replica_count
-    if isinstance(parameters, Hpa):
-        return parameters.min_replicas, parameters.max_replicas
-    if isinstance(parameters, SloAware):
-        return parameters.scaler.min_replicas, parameters.scaler.max_replicas
-    if isinstance(parameters, DynamoLoad | DynamoThroughput):
-        return parameters.min_endpoint, parameters.max_replicas
-    return None
 
 
 def _outside_bounds(one: CurrentObject, frame: ServiceFrame) -> tuple[str, str] | None:

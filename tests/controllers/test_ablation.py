@@ -11,7 +11,7 @@ import pytest
 from hs_analysis.controllers import Autoscaler, HeteroScale, structure
 from hs_analysis.controllers.ablation import FIELDS, as_written, field_of, fields_of
 from hs_analysis.controllers.aibrix import Kpa
-from hs_analysis.controllers.dynamo import DynamoThroughput
+from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.controllers.heteroscale import LatencyGuard, PoolRule, RatioUpkeep
 from hs_analysis.controllers.hpa import Hpa, Metric, Operand, RatePolicy, Rules, Surge
 from hs_analysis.controllers.keda import Keda
@@ -135,6 +135,16 @@ def test_another_signal_is_not_taken_for_another_reading(field: str) -> None:
     assert as_written(RULE, alone, field) is None
     assert as_written(RULE, alone, "bounds") == RULE
     assert as_written(RULE, Autoscaler("x", {"prefill": DynamoThroughput("other", 1.0)}), field) is None
+
+
+@pytest.mark.parametrize("limits", [None, (66.0, 54.0)])
+def test_a_planner_by_load_sizes_nothing_in_proportion(limits: tuple[float, float] | None) -> None:
+    """It moves one instance at a time past two thresholds: bounds and what it lacks can be told, no band."""
+    planner = DynamoLoad("prefill_tps", limits=limits, min_endpoint=3, max_replicas=4)
+    alone = Autoscaler("x", {"prefill": planner})
+    told = {field for field in fields_of(RULE) if as_written(RULE, alone, field) is not None}
+    assert told == {"guards", "soft_scale_in", "start_up_s", "bounds"}
+    assert held("bounds", planner) == replace(RULE, pools={"prefill": replace(POOL, least=3, most=4)})
 
 
 def test_what_leaves_is_not_watched_and_comes_not_back() -> None:

@@ -13,8 +13,9 @@ from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.controllers.keda import Keda
+from hs_analysis.controllers.registry import bounds_of
 from hs_analysis.current import CurrentAutoscaler, withheld
-from hs_analysis.current.comparison import bounds_of, likely_cause
+from hs_analysis.current.comparison import likely_cause
 from hs_analysis.current.model import Addend, CurrentObject, MetricRead
 from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.demand import demands

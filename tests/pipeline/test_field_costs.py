@@ -13,6 +13,7 @@ from replay.services import SETTINGS, derived, policy_replay
 
 from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.controllers.ablation import as_written, field_of, fields_of
+from hs_analysis.controllers.dynamo import DynamoLoad
 from hs_analysis.controllers.kthena import RatioConstraint
 from hs_analysis.export import ExportOptions, export
 from hs_analysis.export.model import NO_COST, Loss, concerning
@@ -21,7 +22,7 @@ from hs_analysis.pipeline.objects import costs_by_field, target_replays
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy import Policy
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.model import Guard, SoftScaleIn, Tier
+from hs_analysis.policy.model import Guard, Primary, SoftScaleIn, Tier
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.replay import replay_service
 from hs_analysis.replay.demand import demands
@@ -95,6 +96,20 @@ def test_files_that_hold_a_field_alike_share_a_lane() -> None:
     assert any(not np.array_equal(tied.desired[role], counts) for role, counts in apart.desired.items())
     rules = [one for one in found.lanes.values() if isinstance(one, HeteroScale)]
     assert all(one != other for n, one in enumerate(rules) for other in rules[:n])
+
+
+def test_a_planner_that_follows_the_kv_cache_is_told_apart_by_its_bounds() -> None:
+    """The planner's file of a policy on KV usage: written, and no field of it ends a run."""
+    target = replace(policy_for("keda").primaries[0].target_per_instance, value=0.6)
+    own = Primary("kv_usage", "decode", "ratio", "avg(a)", "vllm", target, "mean")
+    made = replace(policy_for("keda"), primaries=(own,), pd_ratio=None)
+    losses = export(made, "dynamo").losses
+    planner = Autoscaler("dynamo", {"decode": DynamoLoad("kv_usage", limits=(0.66, 0.54), min_endpoint=1)})
+    found = ablations("heteroscale", whole(made), {"dynamo": (planner, losses)})
+    assert "hysteresis" not in found.of["dynamo"]
+    kind, lane = found.of["dynamo"]["bounds"]
+    assert found.lanes[lane] == as_written(whole(made), planner, "bounds")
+    assert kind
 
 
 @pytest.mark.parametrize("mode", ["periodic", "hold"])
