@@ -101,11 +101,12 @@ def replayed(
     if not found.of:
         return {}
     lanes = {lane: None for fields in found.of.values() for _, lane in fields.values()}
-    figures = {lane: _figures(rows[lane], shares.get(lane) or {}) for lane in lanes}
+    figures = {lane: figures_of(rows[lane], shares.get(lane) or {}) for lane in lanes}
     return {"figures": figures, "files": found.of}
 
 
-def _figures(row: PolicyReplay, under: Mapping[str, float]) -> dict[str, float | None]:
+def figures_of(row: PolicyReplay, under: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the figures that a file and a field have in common, of a row and its shares under faults."""
     return {
         "instance_hours": row.instance_hours,
         "gpu_hours": row.gpu_hours,

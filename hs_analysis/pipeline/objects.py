@@ -31,7 +31,7 @@ from hs_analysis.export import (
 from hs_analysis.export.llmd import GAUGE, LLMD_SUFFIX, as_the_guide, gauge_labels
 from hs_analysis.export.model import NO_COST
 from hs_analysis.pipeline import tables
-from hs_analysis.pipeline.field_costs import ADDED, fields_of_file
+from hs_analysis.pipeline.field_costs import ADDED, fields_of_file, figures_of
 from hs_analysis.pipeline.ingest_stages import catalogue_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy import Policy, dump, load
@@ -329,11 +329,7 @@ def target_replays(replay: ReplayResult, headline: str) -> tuple[TargetReplay, .
             TargetReplay(
                 target=target,
                 policy=name if row else None,
-                instance_hours=row.instance_hours if row else None,
-                gpu_hours=row.gpu_hours if row else None,
-                slo_violation_ratio=row.slo_violation_ratio if row else None,
-                under_faults=faults.get("faults"),
-                under_bursts=faults.get("bursts"),
+                **(figures_of(row, faults) if row else {}),
                 under_gap=faults.get("gap"),
                 gap_read_as_idle=(shares.get(READ_AS_IDLE) or {}).get("gap") if target == "llmd" else None,
                 fields=fields_of_file(by_field, target),
@@ -419,16 +415,16 @@ def costs_by_field(replays: Sequence[TargetReplay]) -> dict[str, dict[str, str]]
     not replayed.
     """
     whole = next((one for one in replays if one.target == "heteroscale" and one.policy), None)
-    found: dict[str, dict[str, str]] = {}
-    for one in replays:
-        if whole is None:
-            break
-        said = [(field.field, _alone(one if field.kind == ADDED else whole, field)) for field in one.fields]
-        said.sort(key=lambda pair: -pair[1][1])
-        found[one.target] = {name: text for name, (text, _) in said}
+    found = {one.target: _costs(one, whole) for one in replays} if whole else {}
     if idle := cost_of_idle(replays):
         found["llmd"] = {"on_missing_metric": idle} | found.get("llmd", {})
     return found
+
+
+def _costs(file: TargetReplay, whole: TargetReplay) -> dict[str, str]:
+    """Return what each field costs as a file holds it, by field; what changes most first."""
+    said = {one.field: _alone(file if one.kind == ADDED else whole, one) for one in file.fields}
+    return {name: said[name][0] for name in sorted(said, key=lambda name: -said[name][1])}
 
 
 def _alone(whole: TargetReplay, one: FieldReplay) -> tuple[str, float]:

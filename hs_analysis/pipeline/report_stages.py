@@ -59,7 +59,7 @@ from hs_analysis.pipeline.watched import watched
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.report.apply import APPLY_FILE, ExportedFile, Section, guide, markdown
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.exported import ApplyGuide, TargetReplay
+from hs_analysis.schema.exported import ApplyGuide
 from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
@@ -96,7 +96,8 @@ def export_policies(work: Work) -> Outcome:
         replays = target_replays(replay, headline_of(work.run, policy))
         names = cluster_names(policy.service, frames, work.settings, series)
         options = _options(work, one, names, frames.get(policy.service), series)
-        options = replace(options, **_of_replay(one, replay, replays), advised_against=decision["why"])
+        told = {} if one.stamp else selected_for(policy, replays, replay.policies)
+        options = replace(options, selected_for=told, advised_against=decision["why"])
         costs = {} if one.stamp else costs_by_field(replays)
         guides: dict[str, ApplyGuide] = {}
         shared: dict[str, str] = {}
@@ -120,14 +121,6 @@ def export_policies(work: Work) -> Outcome:
         _write_text(work.out / APPLY_FILE, markdown(sections, _made_from(policies[0])))
     tables.write_json(work.out, EXPORTS_FILE, index)
     return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
-
-
-def _of_replay(one: ToExport, replay: ReplayResult, replays: Sequence[TargetReplay]) -> dict[str, Any]:
-    """Return options of an export that the backtest tells; none for a policy that it did not run."""
-    if one.stamp:
-        return {}
-    told = selected_for(one.policy, replays, replay.policies)
-    return {"selected_for": told}
 
 
 def _options(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hs_analysis.report.cells import (
@@ -115,9 +115,8 @@ def targets(service: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the file of each export target does on the test window, written and read back."""
     rows = []
     for entry in records(mapping(service.get("replay")).get("targets")):
-        title = TARGET_TITLES.get(str(entry.get("target")), str(entry.get("target")))
         why, assumed = str(entry.get("why_not") or ""), str(entry.get("assumes") or "")
-        first = text_cell(title, note=f"not replayed: {why}" if why else assumed)
+        first = text_cell(_title(entry), note=f"not replayed: {why}" if why else assumed)
         rows.append({"id": "", "cells": [first, *_figures(entry)]})
     heads = ["file for", *_HOURS_AND_SHARES]
     return table("The exported file of each target on the test window, read back", heads, rows)
@@ -129,22 +128,17 @@ def fields(service: Mapping[str, Any]) -> dict[str, Any]:
     whole = next((entry for entry in files if entry.get("target") == "heteroscale"), {})
     alike: dict[tuple[Any, ...], list[str]] = {}
     for entry in files:
-        title = TARGET_TITLES.get(str(entry.get("target")), str(entry.get("target")))
         for one in records(entry.get("fields")):
-            key = (one.get("field"), one.get("kind"), *(one.get(name) for name in _FIGURES))
-            alike.setdefault(key, []).append(title)
+            key = (one.get("field"), one.get("kind"), *map(one.get, _FIGURES))
+            alike.setdefault(key, []).append(_title(entry))
     if not alike:
         return {}
     order = list(dict.fromkeys(key[0] for key in alike))
-    rows = [_worth("the whole policy", "", {name: whole.get(name) for name in _FIGURES})]
+    rows = [_worth("the whole policy", "", map(whole.get, _FIGURES))]
     for key in sorted(alike, key=lambda key: order.index(key[0])):
         name, kind, *figures = key
         note = "the file without its ratio" if kind == "added" else ""
-        rows.append(
-            _worth(
-                str(name), f"{kind}: {', '.join(alike[key])}", dict(zip(_FIGURES, figures, strict=True)), note
-            )
-        )
+        rows.append(_worth(name, f"{kind}: {', '.join(alike[key])}", figures, note))
     heads = ["field", "files", *_HOURS_AND_SHARES]
     return table("Each field as the files hold it, run by HeteroScale's own rule", heads, rows)
 
@@ -154,8 +148,13 @@ _FIGURES = ("instance_hours", "gpu_hours", "slo_violation_ratio", "under_faults"
 """Figures of a file on the test window."""
 
 
-def _worth(name: str, files: str, figures: Mapping[str, Any], note: str = "") -> dict[str, Any]:
-    return {"id": "", "cells": [text_cell(name), text_cell(files, note=note, wide=True), *_figures(figures)]}
+def _title(entry: Mapping[str, Any]) -> str:
+    return TARGET_TITLES.get(str(entry.get("target")), str(entry.get("target")))
+
+
+def _worth(name: str, files: str, figures: Iterable[Any], note: str = "") -> dict[str, Any]:
+    first = [text_cell(name), text_cell(files, note=note, wide=True)]
+    return {"id": "", "cells": [*first, *_figures(dict(zip(_FIGURES, figures, strict=True)))]}
 
 
 def _figures(entry: Mapping[str, Any]) -> list[Cell]:

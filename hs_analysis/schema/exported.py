@@ -7,6 +7,12 @@ from typing import Annotated
 
 from hs_analysis.schema.declare import Field
 
+_Hours = Annotated[float | None, Field("on the test window", "instance-hours")]
+_GpuHours = Annotated[float | None, Field("null where GPUs are not known", "GPU-hours")]
+_OverSlo = Annotated[float | None, Field("expected share of windows over the SLO", "ratio 0..1")]
+_UnderFaults = Annotated[float | None, Field("under the nine faults, their mean", "ratio 0..1")]
+_UnderBursts = Annotated[float | None, Field("under bursts", "ratio 0..1")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FieldReplay:
@@ -19,13 +25,11 @@ class FieldReplay:
             "how the file holds it: expressed, approximated, dropped, or added: the file itself without it"
         ),
     ]
-    instance_hours: Annotated[float | None, Field("on the test window", "instance-hours")] = None
-    gpu_hours: Annotated[float | None, Field("null where GPUs are not known", "GPU-hours")] = None
-    slo_violation_ratio: Annotated[
-        float | None, Field("expected share of windows over the SLO", "ratio 0..1")
-    ] = None
-    under_faults: Annotated[float | None, Field("under the nine faults, their mean", "ratio 0..1")] = None
-    under_bursts: Annotated[float | None, Field("under bursts", "ratio 0..1")] = None
+    instance_hours: _Hours = None
+    gpu_hours: _GpuHours = None
+    slo_violation_ratio: _OverSlo = None
+    under_faults: _UnderFaults = None
+    under_bursts: _UnderBursts = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +38,11 @@ class TargetReplay:
 
     target: Annotated[str, Field("export target")]
     policy: Annotated[str | None, Field("its row of policies; files that set up the same share one")]
-    instance_hours: Annotated[float | None, Field("on the test window", "instance-hours")] = None
-    gpu_hours: Annotated[float | None, Field("null where GPUs are not known", "GPU-hours")] = None
-    slo_violation_ratio: Annotated[
-        float | None, Field("expected share of windows over the SLO", "ratio 0..1")
-    ] = None
-    under_faults: Annotated[float | None, Field("under the nine faults, their mean", "ratio 0..1")] = None
-    under_bursts: Annotated[float | None, Field("under bursts", "ratio 0..1")] = None
+    instance_hours: _Hours = None
+    gpu_hours: _GpuHours = None
+    slo_violation_ratio: _OverSlo = None
+    under_faults: _UnderFaults = None
+    under_bursts: _UnderBursts = None
     under_gap: Annotated[float | None, Field("while no metric can be read for an hour", "ratio 0..1")] = None
     gap_read_as_idle: Annotated[
         float | None,
