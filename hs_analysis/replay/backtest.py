@@ -104,7 +104,7 @@ class ReplayOutcome:
 
 @dataclass(frozen=True)
 class _Run:
-    """All controls replayed on one window; those in ``aside`` are no rows of the backtest."""
+    """All controls replayed on one window; ``aside`` are those that are no rows of the backtest."""
 
     model: FleetModel
     parts: tuple[DemandTrace, ...]
@@ -112,7 +112,7 @@ class _Run:
     scores: dict[str, PolicyScore]
     accounts: dict[str, Any]
     under_faults: dict[str, dict[str, float]]
-    aside: frozenset[str]
+    aside: dict[str, list[SimulationResult]]
 
 
 def replay_service(
@@ -182,27 +182,22 @@ def replay_service(
     calibration["readings"] = prediction_errors(run.results[RECORDED], run.model)
     judged = judged_roles(run.model)
     rows = _rows(run.scores, run.results, run.model, laws, calibration)
-    aside = {row.policy: row for row in rows if row.policy in run.aside}
-    shown = {name: found for name, found in run.results.items() if name not in aside}
-    for name in aside:
-        calibration.get("uncalibrated_shares", {}).pop(name, None)
+    aside = _rows(run.scores, run.aside, run.model, laws, dict(calibration))
     calibration |= _accounts(run, frame_test)
     if has_limits(settings):
         limits = {name: held_by_limits(run.results[name], settings) for name in policies}
         calibration["held_by_limits"] = {name: [vars(one) for one in found] for name, found in limits.items()}
     gpus = run.model.gpus_per_instance
-    pieces = {name: cut(results, judged, gpus) for name, results in shown.items()}
-    rows = tuple(
-        with_intervals(row, pieces, settings.seed, settings.draws) for row in rows if row.policy in shown
-    )
+    pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
+    rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
     tables = [
         timeline(frame_test.service, name, result, judged)
-        for name, results in shown.items()
+        for name, results in run.results.items()
         for result in results
     ]
     result = ReplayResult(_span(frame_train), _span(frame_test), calibration, rows)
     table = pl.concat(tables) if tables else empty(TIMELINE)
-    return ReplayOutcome(result, table, run.under_faults, aside)
+    return ReplayOutcome(result, table, run.under_faults, {row.policy: row for row in aside})
 
 
 @dataclass(frozen=True)
@@ -390,13 +385,13 @@ def _run(
     if isinstance(entries, str):
         not_expressed[TIMETABLE] = entries
     else:
-        accounts["timetable"] = [written(entry) for entry in entries]
-    ratio = ratio_range(derived.pd_ratio)
+        accounts["timetable"] = list(map(written, entries))
     model = judged_by(model, laws)
     laws = replace(laws, pools=model.pools)
     results = {name: [laws.judge(one) for one in found] for name, found in results.items()}
-    scores = _scores(frame.service, results, model, ratio)
-    return _Run(model, parts, results, scores, accounts, shares, frozenset(only_struck))
+    scores = _scores(frame.service, results, model, ratio_range(derived.pd_ratio))
+    aside = {name: results.pop(name) for name in only_struck}
+    return _Run(model, parts, results, scores, accounts, shares, aside)
 
 
 def _rows(

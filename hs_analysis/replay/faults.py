@@ -40,7 +40,7 @@ PLACES_TO_SELECT = 6
 
 LANES_IN_STEP = 3000
 """Most lanes that are run at once under faults; default of this project: a row of a run costs the same up to
-some hundred lanes, and the log of 2,000 lanes over three hours takes 60 MB."""
+some hundred lanes, and the log of 3,000 lanes over three hours takes 90 MB."""
 
 LEAD_S = 2 * SETTLING_S
 """Time that policies run before the first fault can hit, so that they run counts of their own and not what
