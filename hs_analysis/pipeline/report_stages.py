@@ -93,12 +93,12 @@ def export_policies(work: Work) -> Outcome:
             continue
         decision = to_plain(read_decision(work.run, policy.service))
         replay = read_replay(work.run, policy.service)
-        replays = target_replays(replay, headline_of(work.run, policy))
+        replays = () if one.stamp else target_replays(replay, headline_of(work.run, policy))
         names = cluster_names(policy.service, frames, work.settings, series)
         options = _options(work, one, names, frames.get(policy.service), series)
-        told = {} if one.stamp else selected_for(policy, replays, replay.policies)
+        told = selected_for(policy, replays, replay.policies) if replays else {}
         options = replace(options, selected_for=told, advised_against=decision["why"])
-        costs = {} if one.stamp else costs_by_field(replays)
+        costs = costs_by_field(replays)
         guides: dict[str, ApplyGuide] = {}
         shared: dict[str, str] = {}
         instead: dict[str, tuple[str, str]] = {}
@@ -111,11 +111,10 @@ def export_policies(work: Work) -> Outcome:
             guides[target] = _guide(decision, made, shared)
             instead |= _instead(made)
             index.append(_entry(one, made, names, options.selected_for, guides[target]))
-            if note := index[-1]["note"]:
-                note = note.replace("This file", "Its file")
+            if note := index[-1]["note"].replace("This file", "Its file"):
                 said[target].append(f"{policy.service}: {note}" if len(policies) > 1 else note)
-        own, replayed = guides.pop(policy.controller), [] if one.stamp else to_plain(replays)
-        sections.append(Section(policy.service, decision, own, guides, replayed, instead))
+        own = guides.pop(policy.controller)
+        sections.append(Section(policy.service, decision, own, guides, to_plain(replays), instead))
     _write_folders(work.out, folders, unwanted, said)
     if sections:
         _write_text(work.out / APPLY_FILE, markdown(sections, _made_from(policies[0])))
