@@ -153,12 +153,7 @@ class Scraped:
 
     def rows(self, seconds: float) -> int:
         """Return how many rows make a time, at least one."""
-        return _rows(seconds, self.window_s)
-
-
-@lru_cache
-def _rows(seconds: float, window_s: float) -> int:
-    return max(1, round(seconds / window_s))
+        return max(1, round(seconds / self.window_s))
 
 
 def mean_known(rows: Floats) -> Floats:

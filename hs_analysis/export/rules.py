@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from hs_analysis.export import model, queries
@@ -79,12 +77,7 @@ def rules_text(policy: Policy, options: ExportOptions) -> str:
         "rules": rules,
     }
     notes = [f"Note: {'; '.join(options.notes)}"] if options.notes else []
-    return model.header(policy, options, TARGET, (), notes) + _written(json.dumps(group))
-
-
-@lru_cache(maxsize=16)  # every target that reads the rules has them in its folder
-def _written(group: str) -> str:
-    return model.dump_documents([{"groups": [json.loads(group)]}])
+    return model.header(policy, options, TARGET, (), notes) + model.dump_documents([{"groups": [group]}])
 
 
 def _items(policy: Policy) -> list[tuple[str, Primary | Guard]]:

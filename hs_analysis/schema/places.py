@@ -78,9 +78,8 @@ def documents_of(text: str) -> tuple[tuple[int, Any], ...]:
 _HEAD = re.compile(r"(?:#.*\n)*")
 
 
-@lru_cache(
-    maxsize=256
-)  # files of several targets hold the same rules under other comments; each is read back
+# Files of several targets hold the same rules under other comments, and each is read back.
+@lru_cache(maxsize=256)
 def _documents_of(text: str) -> tuple[tuple[int, Any], ...]:
     reader = YAML(typ="safe", pure=True)
     roots = list(reader.compose_all(text))
