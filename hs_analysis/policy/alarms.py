@@ -6,6 +6,8 @@ did. That a replay can't tell is no alarm: it stays in the body of an answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.schema.number_text import percent, percent_beside
 
@@ -17,7 +19,9 @@ def alarm_of(
     *,
     side: str | None,
     share: float | None,
+    span: Sequence[float] | None,
     recorded: float | None,
+    recorded_span: Sequence[float] | None,
     far_above: float | None,
     allowed: float,
 ) -> tuple[str, str] | None:
@@ -29,6 +33,9 @@ def alarm_of(
         ``slo_side`` of the policy in the replay; None where no limit was given.
     share, recorded
         Share of windows over the SLO, of the policy and of what ran, in one replay; None where not known.
+    span, recorded_span
+        Between which shares these lie (``slo_violation_range``); the lower end of one that is ``over`` speaks
+        where the share is not known. None for no claim.
     far_above
         ``far_above_ratio`` of the policy.
     allowed
@@ -40,13 +47,17 @@ def alarm_of(
             "windows, and nothing shows that the SLO holds there; "
             f"{percent(allowed, exact=True)} may break it"
         )
-    if side is None or share is None or share <= allowed:
+    at_least = share is None and span is not None and side == "over"
+    least = span[0] if at_least and span is not None else share
+    if side is None or least is None or least <= allowed:
         return None
-    if recorded is not None and share <= recorded + SAME_SHARE_POINTS:
+    ran_at_most = recorded_span[1] if recorded is None and recorded_span is not None else recorded
+    if ran_at_most is not None and least <= ran_at_most + SAME_SHARE_POINTS:
         return None
+    words = "at least " if at_least else ""
     ran = "" if recorded is None else f", what ran in {percent(recorded)}"
     return (
         NOT_HELD,
-        f"breaks the SLO in {percent_beside(share, allowed)} of windows{ran}; "
+        f"breaks the SLO in {words}{percent_beside(least, allowed)} of windows{ran}; "
         f"{percent(allowed, exact=True)} are allowed",
     )

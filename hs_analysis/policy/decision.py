@@ -124,7 +124,9 @@ class Grounds:
         found = alarm_of(
             side=row.slo_side,
             share=row.slo_violation_ratio,
+            span=row.slo_violation_range,
             recorded=ran.slo_violation_ratio,
+            recorded_span=ran.slo_violation_range,
             far_above=row.far_above_ratio,
             allowed=self.slo.allowed_window_share,
         )

@@ -407,10 +407,11 @@ def with_side(
     """Add the range of a row's share of violating windows, and its side of the share that the SLO allows.
 
     Where windows that are not known could move the share by more than a point there is no share, only the
-    range; where they can't, the share counts them as violating. A share that is not calibrated has no range,
-    and its side is unclear. Without any, because no limit or no capacity is known, there is neither. A policy
-    that goes far above what was carried in more windows than may break the SLO is ``beyond``, whatever else
-    is known.
+    range; where they can't, the share counts them as violating. A share that is not calibrated has no range
+    and its side is unclear, unless the replay, however far off it was for the recorded counts, has it over
+    what is allowed and what was seen. Without any, because no limit or no capacity is known, there is
+    neither. A policy that goes far above what was carried in more windows than may break the SLO is
+    ``beyond``, whatever else is known.
 
     Parameters
     ----------
@@ -434,7 +435,10 @@ def with_side(
         row = replace(row, slo_violation_ratio=bounds[1])
     row = replace(row, not_known_ratio=unknown, far_above_ratio=far_above)
     beyond = far_above is not None and far_above > allowed
-    if calibration["status"] != "calibrated":
-        return replace(row, slo_side=BEYOND if beyond else UNCLEAR)
     span = share_range(bounds, width_of(calibration))
+    if calibration["status"] != "calibrated":
+        seen = [one["observed"][1] for one in calibration["latencies"].values() if one["observed"]]
+        worse = bool(seen) and side_of(span, max(allowed, max(seen) + SAME_SHARE_POINTS)) == OVER
+        if beyond or not worse:
+            return replace(row, slo_side=BEYOND if beyond else UNCLEAR)
     return replace(row, slo_violation_range=span, slo_side=BEYOND if beyond else side_of(span, allowed))

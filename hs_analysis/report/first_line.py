@@ -52,7 +52,9 @@ def _alarm(row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> st
     found = alarm_of(
         side=row.get("slo_side"),
         share=row.get("slo_violation_ratio"),
+        span=row.get("slo_violation_range"),
         recorded=choice.recorded.get("slo_violation_ratio"),
+        recorded_span=choice.recorded.get("slo_violation_range"),
         far_above=row.get("far_above_ratio"),
         allowed=float(slo.get("allowed_window_share") or 0.0),
     )

@@ -381,6 +381,7 @@ def far_above(share: float) -> PolicyReplay:
     ("ours", "alarm"),
     [
         (row(NAME, 0.2, 0.2, "over"), "slo_not_held"),
+        (replace(row(NAME, 0.2, None, "over"), slo_violation_range=(0.3, 0.5)), "slo_not_held"),
         (far_above(0.4), "load_never_carried"),
         (row(NAME, 0.2, 0.01), None),
         (replace(row(NAME, 0.2, None, "unclear"), not_known_ratio=0.3), None),

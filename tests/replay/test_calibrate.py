@@ -303,6 +303,24 @@ def test_without_calibration_no_side_is_claimed() -> None:
     assert (nothing.slo_side, nothing.slo_violation_range) == (None, None)
 
 
+def test_a_replay_that_is_off_still_tells_what_is_over_by_more_than_that() -> None:
+    """4 % foretold where 1 % was seen is a tenth of a root: 50 % is over.
+
+    20 % of a fleet that was seen at 15 % is not. Without anything seen to compare with no share is over.
+    """
+    off = {"status": "not_calibrated", **entry(0.04, 0.01, 0.01)}
+    row = with_side(policy(0.5), (0.5, 0.5), off, 0.05)
+    assert row.slo_side == "over"
+    assert row.slo_violation_range == pytest.approx(((0.5**0.5 - 0.1) ** 2, (0.5**0.5 + 0.1) ** 2))
+    row = with_side(policy(0.1), (0.1, 0.1), off, 0.05)
+    assert (row.slo_side, row.slo_violation_range) == ("unclear", None)
+    late = {"status": "not_calibrated", **entry(0.10, 0.15, 0.15)}
+    assert with_side(policy(0.2), (0.2, 0.2), late, 0.05).slo_side == "unclear"
+    assert with_side(policy(0.4), (0.4, 0.4), late, 0.05).slo_side == "over"
+    nothing = {"status": "not_tested", "latencies": {"tbt": {"predicted": None, "observed": None}}}
+    assert with_side(policy(0.9), (0.9, 0.9), nothing, 0.05).slo_side == "unclear"
+
+
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 0.5), st.floats(0.001, 0.5))
 def test_a_range_holds_its_share_and_a_claimed_side_is_its_side(
     share: float, part: float, width: float, mark: float

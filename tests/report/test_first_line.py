@@ -18,6 +18,11 @@ def row(policy: str, share: float | None, side: str | None, far: float | None = 
     return {"policy": policy, "slo_violation_ratio": share, "slo_side": side, "far_above_ratio": far}
 
 
+def spanned(policy: str, low: float, high: float, side: str) -> dict[str, Any]:
+    """Return a row of which only a range is known."""
+    return row(policy, None, side) | {"slo_violation_range": [low, high]}
+
+
 def said(*rows: dict[str, Any], slo: dict[str, Any] | None = None) -> list[str]:
     """Return the first lines on a service whose selected policy is p."""
     selection = [{"policy": "p", "chosen": True}]
@@ -63,6 +68,16 @@ def test_a_fleet_that_broke_the_slo_as_often_is_no_reason_to_warn() -> None:
     """Within a point of what ran."""
     assert said(row("p", 0.16, "over"), row("recorded", 0.155, "over")) == []
     assert said(row("p", 0.16, "over"), row("recorded", 0.14, "over"))
+
+
+def test_a_range_that_is_over_is_said_by_its_lower_end() -> None:
+    """Above what is allowed, and above the upper end of what ran."""
+    (line,) = said(spanned("p", 0.36, 0.55, "over"), RAN)
+    assert "breaks the SLO in at least 36 % of windows, what ran in 0.010 %; 5 % are allowed" in line
+    (line,) = said(spanned("p", 0.36, 0.55, "over"), spanned("recorded", 0.02, 0.08, "unclear"))
+    assert "breaks the SLO in at least 36 % of windows; 5 % are allowed" in line
+    assert said(spanned("p", 0.36, 0.55, "over"), spanned("recorded", 0.3, 0.4, "over")) == []
+    assert said(spanned("p", 0.0, 0.55, "unclear"), RAN) == []
 
 
 def test_nothing_is_said_without_an_slo_or_a_backtest() -> None:
