@@ -4,7 +4,7 @@ The files are those that ``hsa export`` writes for KEDA, llm-d and an HPA: Scale
 HorizontalPodAutoscalers, recording rules, and the adapter's rules. Nothing of the package reads them here.
 A query is understood by the names of the generator's metrics (`METRICS`): one metric, a function over a
 range, a sum or a mean over instances, a factor, and at most one function over a subquery around each of query
-and rule; or a sum of such. Everything else is refused by a ValueError.
+and rule; or sums and differences of such. Everything else is refused by a ValueError.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ METRICS: dict[str, tuple[str, float]] = {
     "llm_d_epp_inflight_tokens": ("in_flight_tokens", 1.0),
     "dynamo_frontend_requests_started_total": ("request_rate", 1.0),
     "dynamo_frontend_requests_total": ("request_rate", 1.0),
+    "dynamo_frontend_input_sequence_tokens_sum": ("passing_prompt_tps", 1.0),
+    "dynamo_frontend_cached_tokens_sum": ("passing_cached_tps", 1.0),
+    "dynamo_frontend_output_tokens_total": ("passing_output_tps", 1.0),
 }
 """Metric → the signal it shows, and its unit as a part of the signal's. Requests are counted as started."""
 
@@ -306,6 +309,10 @@ def expression(text: str, role: str, prometheus: Prometheus) -> Query:
     terms = _terms(text)
     if len(terms) > 1:
         return _sum([expression(term, role, prometheus) for term in terms])
+    terms = _terms(_unwrapped(text), " - ")
+    if len(terms) > 1:
+        first, *others = (expression(term, role, prometheus) for term in terms)
+        return _sum([first, *(_times(one, -1.0) for one in others)])
     sides = _terms(_unwrapped(text), " or ")
     if len(sides) == 2:
         compared, above = _terms(sides[0], " > "), sides[1]

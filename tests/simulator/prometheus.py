@@ -41,11 +41,18 @@ BUSY, SEEN, UTIL, SM, CARRIED = range(4, 9)
 """What is carried from look to look beside the counters: seconds that GPUs were busy (decode: that their SMs
 were), as of now and of the last reading; that reading; and how many these are."""
 
-STARTED, FIRSTS, TTFT, GAPS, GAP, FRONT = range(6)
+STARTED, FIRSTS, TTFT, GAPS, GAP, ASKED, CACHED, FRONT = range(8)
 """What the front end counts: requests started, first tokens and their latencies, gaps between tokens and
-their lengths [s]; and how many these are."""
+their lengths [s], prompt tokens at first tokens and cached ones at the end of requests; and how many these
+are."""
 
 LATENCIES = {"ttft": (TTFT, FIRSTS), "tbt": (GAP, GAPS)}
+
+PASSING = {
+    "request_rate": (STARTED,), "passing_prompt_tps": (ASKED,), "passing_cached_tps": (CACHED,),
+    "passing_output_tps": (FIRSTS, GAPS),
+}  # fmt: skip
+"""The counters of the front end whose rates add up to a signal."""
 
 COUNTERS = {"prefill_tps": PROMPT, "prefill_tps_effective": MISSED, "decode_tps": TOKENS}
 """The counter whose rate a signal is; a decode instance's prompt tokens are not kept."""
@@ -97,6 +104,10 @@ class Passed:
         Moments at which sequences joined a decode batch, and how long that took since the first token [s].
     tokens, gaps_s
         Tokens of each second, and the sum of the gaps before them [s].
+    prompt
+        Prompt tokens of the requests whose first token came.
+    ended_s, cached
+        Moments at which requests ended [s], and their cached prompt tokens.
     """
 
     started_s: Floats
@@ -106,6 +117,9 @@ class Passed:
     handed_s: Floats
     tokens: Floats
     gaps_s: Floats
+    prompt: Floats
+    ended_s: Floats
+    cached: Floats
 
     def until(self, moment: int, from_s: int) -> Floats:
         """Return what the front end has counted up to a moment, shape (`FRONT`,)."""
@@ -115,6 +129,7 @@ class Passed:
             [
                 (self.started_s <= moment).sum(), first.sum(), self.ttft_s[first].sum(),
                 self.tokens[seconds].sum(), self.gaps_s[seconds].sum() + self.handed_s[joined].sum(),
+                self.prompt[first].sum(), self.cached[self.ended_s <= moment].sum(),
             ],
             float,
         )  # fmt: skip
@@ -246,17 +261,18 @@ class Prometheus:
         Parameters
         ----------
         signal
-            One of `COUNTERS`, or request_rate.
+            One of `COUNTERS`, or of `PASSING`.
         role
-            Whose counters: prefill or decode; any for request_rate.
+            Whose counters: prefill or decode; any for those of the front end.
         range_s, at_s
             The range, and its end [s since the start].
         pooled
             Sum or mean over instances.
         """
         every = self.looks.scrape_s
-        if signal == "request_rate":
-            return self._front_rate(STARTED, range_s, at_s)
+        if signal in PASSING:
+            rates = [self._front_rate(row, range_s, at_s) for row in PASSING[signal]]
+            return None if None in rates else sum(rate for rate in rates if rate is not None)
         one = self.targets[role]
         rows = one.kept[:, :, COUNTERS[signal]]
         return _rate(rows, one.age_s, every, float(range_s), float(at_s), pooled == "avg")

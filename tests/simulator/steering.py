@@ -261,6 +261,7 @@ class _Run:
         self.moving, self.arrives = np.zeros(0, np.int64), np.zeros(0)  # caches on their way to decode
         self.inside = np.zeros(0, np.int64)  # what prefill instances have, as far as it is scraped
         self.joining = np.zeros(0, np.int64)  # what was sent to decode and has joined no batch
+        self.leaving = np.zeros(0, np.int64)  # what has joined a batch and has not ended
 
     def strike(self, spell: Spell, now: int, market: _Market, rng: np.random.Generator) -> None:
         """Let happen what happens at the start of a fault."""
@@ -343,11 +344,16 @@ class _Run:
         starts = self.decode.starts[self.joining]
         joined = self.joining[starts <= then]
         self.joining = self.joining[starts > then]
+        self.leaving = np.concatenate([self.leaving, joined])
+        ends = self.decode.ends[self.leaving]
+        ended = self.leaving[ends <= then]
+        self.leaving = self.leaving[ends > then]
         tokens, gaps = np.nan_to_num(block[:, :, 2]), np.nan_to_num(block[:, :, 3])
         return Passed(
             time_s[came], self.first[first], self.first[first] - time_s[first], self.decode.starts[joined],
             self.decode.starts[joined] - self.first[joined], tokens.sum(axis=0),
-            (tokens * gaps).sum(axis=0) * math.exp(GAP_SPREAD**2 / 2.0),
+            (tokens * gaps).sum(axis=0) * math.exp(GAP_SPREAD**2 / 2.0), self.requests.prompt[first],
+            self.decode.ends[ended], self.requests.cached[ended],
         )  # fmt: skip
 
     def sight(self, now: int) -> Sight:

@@ -175,6 +175,16 @@ def test_a_sum_answers_nothing_where_a_part_of_it_does() -> None:
     assert expression(f"{served} + {queue}", "prefill", nothing)(1800.0) is None
 
 
+def test_a_difference_is_read(kept: Prometheus) -> None:
+    """A rate less a half of itself, in brackets or not; nothing where nothing is known."""
+    rate = "sum(rate(vllm:generation_tokens_total[1m]))"
+    for text in (f"{rate} - {rate} * 0.5", f"({rate} - {rate} * 0.5)"):
+        whole = expression(rate, "decode", kept)(1800.0)
+        assert expression(text, "decode", kept)(1800.0) == pytest.approx(whole / 2)
+    nothing = Prometheus(Looks(15, 30), 1.0, np.random.default_rng(0))
+    assert expression(f"{rate} - {rate} * 0.5", "decode", nothing)(1800.0) is None
+
+
 def test_a_subquery_around_a_record_is_read(kept: Prometheus) -> None:
     """The highest of five minutes of the recorded rate, with the sum inside or outside."""
     for query in (

@@ -126,18 +126,28 @@ def _extrapolated(at: np.ndarray, values: np.ndarray, begin: float, end: float) 
     return gained * (span + before + after) / span / (end - begin)
 
 
-def test_the_front_end_counts_requests_as_its_metric_page_does(moved: tuple[Steered, Prometheus]) -> None:
-    """The increase between two scrapes a minute apart, over the range."""
+@pytest.mark.parametrize(
+    ("signal", "name", "within"),
+    [
+        ("request_rate", "dynamo_frontend_requests_started_total", 1e-6),
+        ("passing_prompt_tps", "dynamo_frontend_input_sequence_tokens_sum", 1e-6),
+        ("passing_cached_tps", "dynamo_frontend_cached_tokens_sum", 1e-6),
+        ("passing_output_tps", "dynamo_frontend_output_tokens_total", 0.01),
+    ],
+)
+def test_the_front_end_counts_as_its_metric_page_does(
+    moved: tuple[Steered, Prometheus], signal: str, name: str, within: float
+) -> None:
+    """The increase between two scrapes a minute apart, over the range; whole output tokens in the page."""
     steered, kept = moved
     sample = np.arange(200) * 15.0 - kept.front_s
     nothing = np.zeros(sample.size, bool)
     series = dynamo_frontend(steered.trace, Target({}, sample, ~nothing, nothing), "m")
-    started = next(
-        v.values for v in series if v.labels["__name__"] == "dynamo_frontend_requests_started_total"
-    )
+    counted = next(v.values for v in series if v.labels["__name__"] == name)
     inside = (sample > 1140.0) & (sample <= 1200.0)
-    wanted = _extrapolated(sample[inside], started[inside], 1140.0, 1200.0)
-    assert kept.rate("request_rate", "service", 60.0, 1200.0) == pytest.approx(wanted)
+    wanted = _extrapolated(sample[inside], counted[inside], 1140.0, 1200.0)
+    assert wanted > 0
+    assert kept.rate(signal, "service", 60.0, 1200.0) == pytest.approx(wanted, rel=within)
 
 
 def test_latencies_are_those_of_the_front_ends_histograms(moved: tuple[Steered, Prometheus]) -> None:
