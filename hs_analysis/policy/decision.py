@@ -384,7 +384,7 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
         unknown = "whether it breaks the SLO less often is not known"
         return ("keep" if more else "apply"), f"{hours}, and {unknown}" if hours else unknown
     ours, theirs = shares
-    broken = f"it breaks the SLO in {percent(ours)} of windows, what ran in {percent(theirs)}"
+    broken = _set_beside(ours, theirs, rough=None in (row.slo_violation_ratio, ran.slo_violation_ratio))
     allowed = grounds.slo.allowed_window_share
     if more and (ours >= theirs or (grounds.slo.given and theirs <= allowed)):
         return "keep", f"{hours}, and {broken}"
@@ -397,6 +397,15 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
 
 SET_ON_PURPOSE = "a ratio test sets load and counts on purpose, so that there is nothing to save on"
 """Why the policy of a ratio test is not set against what ran."""
+
+
+def _set_beside(ours: float, theirs: float, *, rough: bool) -> str:
+    """Return two shares in words, without their numbers where a replay is off."""
+    if not rough:
+        return f"it breaks the SLO in {percent(ours)} of windows, what ran in {percent(theirs)}"
+    apart, same = ours - theirs, SAME_SHARE_POINTS
+    often = "less often than" if apart < -same else "more often than" if apart > same else "as often as"
+    return f"by a replay that does not match the recorded latencies it breaks the SLO {often} what ran"
 
 
 def _shares(grounds: Grounds, row: PolicyReplay, ran: PolicyReplay) -> tuple[float, float] | None:

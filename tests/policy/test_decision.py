@@ -255,10 +255,16 @@ def test_an_uncalibrated_replay_may_still_tell_which_breaks_less() -> None:
     """Its shares are no claim, but both are off by the same model."""
     shares = {"uncalibrated_shares": {NAME: 0.01, "recorded": 0.3}}
     rough = backtest(-0.2, None, None, status="not_calibrated", **shares)
-    assert decide_on(grounds(replay=rough)).recommend == "apply"
+    made = decide_on(grounds(replay=rough))
+    assert made.recommend == "apply"
+    assert made.why.endswith(
+        "does not match the recorded latencies it breaks the SLO less often than what ran"
+    )
     worse = {"uncalibrated_shares": {NAME: 0.3, "recorded": 0.3}}
     rough = backtest(-0.2, None, None, status="not_calibrated", **worse)
-    assert decide_on(grounds(replay=rough)).recommend == "keep"
+    made = decide_on(grounds(replay=rough))
+    assert made.recommend == "keep"
+    assert made.why.endswith("as often as what ran")
 
 
 def test_a_hold_says_what_to_record() -> None:
