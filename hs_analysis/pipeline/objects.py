@@ -399,7 +399,7 @@ def cost_of_idle(replays: Sequence[TargetReplay]) -> str:
     if one.slo_violation_ratio is None:
         return (
             "Replayed both ways, but how often it breaks the SLO is not known: its instances carry more than "
-            "any of the history"
+            "any of the history, or the replay does not match the recorded latencies"
         )
     idle, held = percent(one.gap_read_as_idle), percent(one.under_gap)
     return (
