@@ -197,7 +197,7 @@ def _without_waiting(rule: HeteroScale, pools: Pools) -> HeteroScale:
 
 def _with_bounds(rule: HeteroScale, pools: Pools) -> HeteroScale:
     def change(pool: PoolRule, scaler: Any) -> PoolRule:
-        least, most = bounds_of(scaler) or (scaler.min_replicas, scaler.max_replicas)
+        least, most = bounds_of(scaler) or (pool.least, pool.most)
         return replace(pool, least=least, most=most)
 
     return _each(rule, pools, change)

@@ -617,11 +617,11 @@ def metrics_of(pool: Any) -> tuple[hpa.Metric, ...]:
 
 
 def bounds_of(parameters: Any) -> tuple[int, int] | None:
-    """Return the least and most instances of a controller that objects are read into; None for others."""
+    """Return the least and most instances of what scales a pool; None where it has no such bounds."""
     if isinstance(parameters, keda.Keda):
         least = [parameters.min_replica_count, parameters.idle_replica_count]
         return min(bound for bound in least if bound is not None), parameters.max_replica_count
-    if isinstance(parameters, hpa.Hpa):
+    if isinstance(parameters, hpa.Hpa | kthena.Kthena | aibrix.Apa | aibrix.Kpa):
         return parameters.min_replicas, parameters.max_replicas
     if isinstance(parameters, slo_aware.SloAware):
         return parameters.scaler.min_replicas, parameters.scaler.max_replicas

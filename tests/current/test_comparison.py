@@ -10,9 +10,11 @@ import pytest
 from replay.services import SETTINGS, day, derived, service
 
 from hs_analysis.controllers import Autoscaler
+from hs_analysis.controllers.aibrix import Apa, Kpa
 from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.controllers.keda import Keda
+from hs_analysis.controllers.kthena import Kthena
 from hs_analysis.controllers.registry import bounds_of
 from hs_analysis.current import CurrentAutoscaler, withheld
 from hs_analysis.current.comparison import likely_cause
@@ -148,6 +150,9 @@ def test_counts_that_bounds_forbid_show_an_object_not_in_force() -> None:
         (Keda(Hpa(()), 2, 9, 0), (0, 9)),
         (DynamoLoad("kv_usage", min_endpoint=2, max_replicas=9), (2, 9)),
         (DynamoThroughput("decode_tps", 400.0, min_endpoint=2, max_replicas=9), (2, 9)),
+        (Kthena((), min_replicas=2, max_replicas=9), (2, 9)),
+        (Apa("decode_tps", 400.0, min_replicas=2, max_replicas=9), (2, 9)),
+        (Kpa("decode_tps", 400.0, min_replicas=2, max_replicas=9), (2, 9)),
         (None, None),
     ],
 )
