@@ -157,12 +157,16 @@ CALM_OVER_MAX = 0.002
 """Mean share of samples over the limit in the busiest rows up to which a history was calm [ratio]. Measured
 on simulated services."""
 
-GROWTH_QUANTILE = 0.98
-"""Quantile of the growth that a target leaves room for: two windows in a hundred may be over, and the SLO
-allows five [ratio]. Measured on closed loops of simulated services."""
+GROWTH_OVER_MAX = 0.02
+"""Share of windows in which the load may outgrow a target; the SLO allows five in a hundred [ratio]. Measured
+on closed loops of simulated services."""
+
+GROWTH_OVER_MORE = 0.0025
+"""By how much that share may be over the windows that broke the SLO as it ran, in each pool: half a point in
+both together, of the one that counts as worse [ratio]. Measured on closed loops of simulated services."""
 
 GROWTH_ROWS_MIN = 300
-"""Fewest rows that a quantile of growth is read from: three of them lie over it [rows]. Default of this
+"""Fewest rows that a quantile of growth is read from: one or two of them lie over it [rows]. Default of this
 project."""
 
 BAND_MIN = (0.05, 0.20)

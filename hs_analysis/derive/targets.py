@@ -7,18 +7,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from hs_analysis.derive.capacity import CapacityFit
+from hs_analysis.derive.capacity_laws import violating
 from hs_analysis.derive.constants import (
     CALM_OVER_MAX,
     END_SHARE,
-    GROWTH_QUANTILE,
+    GROWTH_OVER_MAX,
+    GROWTH_OVER_MORE,
     GROWTH_ROWS_MIN,
 )
 from hs_analysis.derive.rows import Groups, RoleRows, centred_mean, smooth_rows, trailing_mean
 from hs_analysis.schema.constants import GROUP_MIN, SHORTEST_S, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
-from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.episodes import operating_rows
 
 
@@ -85,7 +88,8 @@ def target_of(fit: CapacityFit, settings: Settings) -> LoadTarget:
 
     Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history,
     else head-room × the floor. Where the load grows by more within a start-up time than the usual head-room
-    leaves free, 1 ÷ that growth takes its place in either case. Refused: no value.
+    leaves free, 1 ÷ that growth takes its place in either case; of a floor after a history that was not calm,
+    what grows may end at the highest load carried inside the SLO. Refused: no value.
     """
     capacity = fit.capacity
     headroom, value = operating_point(capacity, settings)
@@ -109,7 +113,7 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
     if floor and capacity.calm:
         headroom = 1.0
     if capacity.growth_ratio is not None and settings.headroom_ratio * capacity.growth_ratio > 1.0:
-        headroom = min(headroom, 1.0 / capacity.growth_ratio)
+        headroom = min(headroom, (capacity.carried_ratio or 1.0) / capacity.growth_ratio)
     base = capacity.per_instance if floor else capacity.ci[0]
     return headroom, headroom * base
 
@@ -117,10 +121,10 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
 Floats = NDArray[np.float64]
 
 
-def ramp_growth(rows: RoleRows, startup_s: float) -> float | None:
-    """Return by how much the load grows within a start-up time, but for two rows in a hundred [ratio].
+def ramp_growth(rows: RoleRows, startup_s: float, over: float = GROWTH_OVER_MAX) -> float | None:
+    """Return by how much the load grows within a start-up time, but for a share of the rows [ratio].
 
-    The 98 % quantile of x₅(t + start-up) ÷ x̂(t). A controller sizes a pool for x̂, the highest minute of the
+    That quantile of x₅(t + start-up) ÷ x̂(t). A controller sizes a pool for x̂, the highest minute of the
     last five: no instance goes before the load was lower for as long, and one comes on the newest. What it
     asks for comes in time for x₅, the 5-minute mean about that moment, as capacities are measured.
 
@@ -130,6 +134,8 @@ def ramp_growth(rows: RoleRows, startup_s: float) -> float | None:
         A role of a production history; rows without work, and pairs across captures, do not count.
     startup_s
         From asking for an instance to its first request [s].
+    over
+        Share of the rows in which it grows by more [ratio].
 
     Returns
     -------
@@ -146,7 +152,7 @@ def ramp_growth(rows: RoleRows, startup_s: float) -> float | None:
     pairs = operating_rows(now, pairs) & (now > 0)
     if int(pairs.sum()) < GROWTH_ROWS_MIN:
         return None
-    return float(np.quantile(then[pairs] / now[pairs], GROWTH_QUANTILE))
+    return float(np.quantile(then[pairs] / now[pairs], 1.0 - over))
 
 
 def _highest(values: Floats, rows: int, group: Groups) -> Floats:
@@ -158,11 +164,50 @@ def _highest(values: Floats, rows: int, group: Groups) -> Floats:
     return found
 
 
+def growth_over(fit: CapacityFit, slo: Slo) -> float:
+    """Return the share of windows in which the load of a role may outgrow its target [ratio].
+
+    ``GROWTH_OVER_MAX`` after a calm history, and where no latency was seen; else at most that, and
+    ``GROWTH_OVER_MORE`` more than broke the SLO as it ran.
+    """
+    over = fit.labelled.rows.over
+    seen = over[np.isfinite(over)]
+    if fit.capacity.calm or not seen.size:
+        return GROWTH_OVER_MAX
+    return min(GROWTH_OVER_MAX, float(violating(seen, slo).mean()) + GROWTH_OVER_MORE)
+
+
+def carried_ratio(fit: CapacityFit, slo: Slo) -> float | None:
+    """Return the highest load that was carried inside the SLO ÷ the floor, at least 1 [ratio].
+
+    The share of windows over the limit never falls with load (pool adjacent violators, Barlow et al. 1972);
+    the load is the highest of those at which it is within what the SLO allows and that ``GROUP_MIN`` windows
+    reached. None for a known capacity, after a calm history, which shows no load where that share begins to
+    rise, and without judged rows.
+    """
+    labelled, capacity = fit.labelled, fit.capacity
+    judged = (
+        labelled.rows.labelled
+    )  # rows that recover from a backlog too: they are part of what a load brings
+    load, bad = labelled.rows.sustained[judged], labelled.bad[judged]
+    if capacity.status != "floor" or capacity.calm or not labelled.rows.limits or load.size < GROUP_MIN:
+        return None
+    order = np.argsort(load, kind="stable")
+    shares = isotonic_regression(bad[order].astype(float), increasing=True).x
+    within = load[order][shares <= slo.allowed_window_share]
+    highest = min(within.max(initial=0.0), load[order][-GROUP_MIN])
+    return max(1.0, float(highest) / capacity.per_instance) if capacity.per_instance else None
+
+
 def with_ramp_headroom(fits: dict[str, CapacityFit], settings: Settings) -> dict[str, CapacityFit]:
-    """Return the capacities with `growth_ratio` set, over the start-up time or, not known, over 300 s."""
+    """Return the capacities with `growth_ratio` and `carried_ratio` set.
+
+    Growth is that over the start-up time or, not known, over 300 s.
+    """
     out = {}
     for role, fit in fits.items():
         startup_s = settings.startup_s.get(role, STARTUP_S)
-        growth = ramp_growth(fit.labelled.rows, startup_s)
-        out[role] = replace(fit, capacity=replace(fit.capacity, growth_ratio=growth))
+        growth = ramp_growth(fit.labelled.rows, startup_s, growth_over(fit, settings.slo))
+        capacity = replace(fit.capacity, growth_ratio=growth, carried_ratio=carried_ratio(fit, settings.slo))
+        out[role] = replace(fit, capacity=capacity)
     return out

@@ -29,6 +29,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "capacity": {
         "growth_ratio": ("growth within a start-up time", "times"),
+        "carried_ratio": ("load carried inside the SLO ÷ the floor", "times"),
     },
     "thresholds": {
         "headroom_ratio": ("share of the capacity used", ""),

@@ -197,7 +197,18 @@ class Capacity:
     method: Annotated[str, Field("law that gave it")] = ""
     calm: Annotated[bool | None, Field("no latency over the limit at the highest loads")] = None
     growth_ratio: Annotated[
-        float | None, Field("load's growth in a start-up time, its 98 % quantile", "ratio")
+        float | None,
+        Field(
+            "load's growth in a start-up time, but for the share of windows that may break the SLO", "ratio"
+        ),
+    ] = None
+    carried_ratio: Annotated[
+        float | None,
+        Field(
+            "highest load carried inside the SLO ÷ the floor; null for a known capacity and after a calm "
+            "history",
+            "ratio",
+        ),
     ] = None
     slope: Annotated[float | None, Field("steepness of the fitted law in ln load", "1")] = None
     reading_ratio: Annotated[

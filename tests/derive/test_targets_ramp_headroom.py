@@ -10,8 +10,16 @@ from derive.synthetic import SETTINGS, day_shape
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hs_analysis.derive.capacity import CapacityFit
+from hs_analysis.derive.capacity_laws import label_rows
 from hs_analysis.derive.rows import RoleRows
-from hs_analysis.derive.targets import operating_point, ramp_growth
+from hs_analysis.derive.targets import (
+    carried_ratio,
+    growth_over,
+    operating_point,
+    ramp_growth,
+    with_ramp_headroom,
+)
 from hs_analysis.schema.results import Capacity
 
 
@@ -31,6 +39,19 @@ def _doubling(times: int) -> np.ndarray:
     for k in range(times):
         work[60 + 120 * k : 120 + 120 * k] = 2000.0
     return work
+
+
+def _capacity(status: str = "floor", calm: bool | None = False) -> Capacity:
+    return Capacity(
+        role="decode", gpu_type=None, signal="decode_tps", per_instance=1000.0, ci=(900.0, 1100.0),
+        status=status, basis="slo", reason=None, calm=calm,
+    )  # fmt: skip
+
+
+def _fit(work: np.ndarray, over: np.ndarray, status: str = "floor", calm: bool | None = False) -> CapacityFit:
+    """Return a capacity of 1,000 tokens/s from rows with shares over the limit; four instances."""
+    labelled = label_rows(replace(_rows(work), over=over, over_least=over), SETTINGS.slo, drop_recovery=True)
+    return CapacityFit(_capacity(status, calm), labelled, np.empty(0))
 
 
 def test_a_steady_load_does_not_grow() -> None:
@@ -98,18 +119,57 @@ def test_growth_takes_the_place_of_a_head_room_it_exceeds(
     status: str, calm: bool | None, growth: float | None, share: float
 ) -> None:
     """Up to 1 ÷ 0.85 the usual head-room covers it; beyond, the target is what the growth leaves."""
-    capacity = Capacity(
-        role="decode",
-        gpu_type=None,
-        signal="decode_tps",
-        per_instance=1000.0,
-        ci=(900.0, 1100.0),
-        status=status,
-        basis="slo",
-        reason=None,
-    )
-    capacity = replace(capacity, calm=calm, growth_ratio=growth)
+    capacity = replace(_capacity(status, calm), growth_ratio=growth)
     headroom, value = operating_point(capacity, SETTINGS)
     base = 1000.0 if status == "floor" else 900.0
     assert headroom == pytest.approx(share)
     assert value == pytest.approx(share * base)
+
+
+@pytest.mark.parametrize(
+    ("carried", "growth", "share"),
+    [(1.2, 1.6, 0.75), (1.6, 1.6, 0.85), (1.0, 1.6, 0.625), (None, 1.6, 0.625), (1.2, 1.1, 0.85)],
+)
+def test_growth_may_end_at_the_highest_load_that_was_carried(
+    carried: float | None, growth: float, share: float
+) -> None:
+    """The target times the growth is that load; the usual head-room stays."""
+    capacity = replace(_capacity(), growth_ratio=growth, carried_ratio=carried)
+    assert operating_point(capacity, SETTINGS)[0] == pytest.approx(share)
+
+
+def test_load_may_outgrow_a_target_little_more_often_than_the_slo_was_broken() -> None:
+    """A quarter of a point more than ran, at most two points; two after a calm history and of the unseen."""
+    work, share = np.full(1000, 4000.0), np.zeros(1000)
+    for rows, more in ((0, 0.0025), (5, 0.0075), (100, 0.02)):
+        over = share.copy()
+        over[:rows] = 1.0
+        assert growth_over(_fit(work, over), SETTINGS.slo) == pytest.approx(more)
+    assert growth_over(_fit(work, share, calm=True), SETTINGS.slo) == 0.02
+    assert growth_over(_fit(work, np.full(1000, np.nan)), SETTINGS.slo) == 0.02
+
+
+def test_the_highest_load_carried_is_that_up_to_which_the_slo_held() -> None:
+    """Loads of 500 to 1,500 an instance: over the limit above 1,200, once at 700; of a known one nothing."""
+    load = np.linspace(500.0, 1500.0, 1001)
+    over = np.where(load > 1200.0, 1.0, 0.0)
+    over[200] = 1.0
+    assert carried_ratio(_fit(4.0 * load, over), SETTINGS.slo) == pytest.approx(1.2, abs=0.02)
+    assert carried_ratio(_fit(4.0 * load, np.zeros(1001)), SETTINGS.slo) == pytest.approx(1.5, abs=0.01)
+    assert carried_ratio(_fit(4.0 * load, np.ones(1001)), SETTINGS.slo) == 1.0
+    assert carried_ratio(_fit(4.0 * load, over, calm=True), SETTINGS.slo) is None
+    assert carried_ratio(_fit(4.0 * load, over, "ok"), SETTINGS.slo) is None
+    assert carried_ratio(_fit(4.0 * load, np.full(1001, np.nan)), SETTINGS.slo) is None
+
+
+def test_more_is_left_free_where_the_slo_was_hardly_broken() -> None:
+    """Four doublings: in under two rows of a hundred, in more than a quarter of one."""
+    work, none = _doubling(4), np.zeros(1440)
+    settings = replace(SETTINGS, startup_s={"decode": 240.0})
+
+    def growth(calm: bool) -> float | None:
+        fits = with_ramp_headroom({"decode": _fit(work, none, calm=calm)}, settings)
+        return fits["decode"].capacity.growth_ratio
+
+    assert growth(True) == pytest.approx(1.0)
+    assert growth(False) == pytest.approx(2.0)
