@@ -716,13 +716,19 @@ def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequenc
         pools=pools,
         row=rows[0] if rows else next((row for row in replay.policies if row.policy == name), None),
         recorded=rows[1] if rows else next((row for row in replay.policies if row.policy == RECORDED), None),
-        under_faults=replay.calibration.get("under_faults") or {},
+        under_faults=_known_faults(replay),
         test=test,
         by_blocks=rows is not None,
         floors=any(c.status == "floor" for c in read_derived(work.run, frame.service, TRAIN).capacity),
         limits=_limit_cost(work, replay, name),
         scale_in=scale_in_of(work.run, frame, work.settings, timeline, name, pods),
     )
+
+
+def _known_faults(replay: ReplayResult) -> Mapping[str, Any]:
+    """Return the shares under faults and bursts, none of a replay that is not calibrated."""
+    known = replay.calibration.get("status") != "not_calibrated"
+    return (replay.calibration.get("under_faults") or {}) if known else {}
 
 
 def _limit_cost(work: Work, replay: ReplayResult, name: str) -> LimitCost | None:

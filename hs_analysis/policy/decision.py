@@ -386,7 +386,8 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     ours, theirs = shares
     broken = _set_beside(ours, theirs, rough=None in (row.slo_violation_ratio, ran.slo_violation_ratio))
     allowed = grounds.slo.allowed_window_share
-    if more and (ours >= theirs or (grounds.slo.given and theirs <= allowed)):
+    better = ours < theirs - SAME_SHARE_POINTS or ours <= allowed < theirs
+    if more and (not better or (grounds.slo.given and theirs <= allowed)):
         return "keep", f"{hours}, and {broken}"
     if grounds.slo.given and row.slo_side != "unclear" and ours > allowed >= theirs:
         share, most = percent_beside(ours, allowed), percent(allowed, exact=True)
@@ -405,7 +406,7 @@ def _set_beside(ours: float, theirs: float, *, rough: bool) -> str:
         return f"it breaks the SLO in {percent(ours)} of windows, what ran in {percent(theirs)}"
     apart, same = ours - theirs, SAME_SHARE_POINTS
     often = "less often than" if apart < -same else "more often than" if apart > same else "as often as"
-    return f"by a replay that does not match the recorded latencies it breaks the SLO {often} what ran"
+    return f"by a replay that is not calibrated it breaks the SLO {often} what ran"
 
 
 def _shares(grounds: Grounds, row: PolicyReplay, ran: PolicyReplay) -> tuple[float, float] | None:
@@ -488,7 +489,8 @@ def _calibrated(grounds: Grounds) -> Reason | None:
     if grounds.row is None:
         return None
     if grounds.replay.calibration.get("status") != "calibrated":
-        return Reason("not_calibrated", "the replay does not foretell the recorded latencies")
+        why = str(grounds.replay.calibration.get("why_not") or "")
+        return Reason("not_calibrated", why or "the replay does not match the recorded latencies")
     floors = (grounds.row.not_known_ratio or 0.0) > SAME_SHARE_POINTS  # a criterion of its own says that
     if grounds.row.slo_side == "unclear" and not floors:
         return Reason("slo_side_unclear", "the replay can't tell whether the policy holds the SLO")
@@ -615,7 +617,7 @@ CRITERIA: tuple[Criterion, ...] = (
     Criterion(_all_served, LOW, "Map the instances that belong to no service: hsa doctor gives the lines."),
     Criterion(_holds_slo, LOW, "Lower the head-room ratio, or give the pools more room before you apply it."),
     Criterion(_backtested, LOW, "Record at least twice as long, so that a part is left to replay."),
-    Criterion(_calibrated, ONE, "See in the report which latency the replay foretells badly, and why."),
+    Criterion(_calibrated, ONE, "See in the report how far off the replay is for each latency."),
     Criterion(_refit_alike, ONE, "Record longer, or leave out a stretch that is not usual with --exclude."),
     Criterion(_ratio_steady, ONE, "See in the report what moved the token mix; do not fix the P/D ratio."),
     Criterion(_mixes_alike, ONE, "Size each pool on its own signal, or serve the token mixes apart."),

@@ -417,7 +417,9 @@ def _rows(
         return rows
     calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
     return tuple(
-        replace(row, slo_violation_ratio=None, slo_violation_s=None, slo_violation_tokens=None)
+        replace(
+            row, slo_violation_ratio=None, slo_violation_s=None, slo_violation_tokens=None, recovery_s=None
+        )
         for row in rows
     )
 

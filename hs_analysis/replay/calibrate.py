@@ -141,7 +141,7 @@ def calibrate(
         ``observed`` (low, high: surely violating, and violating or undecided because one bucket about the
         limit holds all samples), ``predicted``, ``rows`` and ``calibrated`` (None when it could not be
         compared).
-        ``basis`` held_part or blocks.
+        ``basis`` held_part or blocks. ``why_not`` why it is not calibrated, in words; empty where it is.
     """
     entries = {}
     for role, pool in model.pools.items():
@@ -157,7 +157,23 @@ def calibrate(
         "text": _text(status, entries, model, slo, moved, types, versions, held=held),
         "latencies": entries,
         "basis": "held_part" if held else "blocks",
+        "why_not": _why_not(outcomes, moved, types, versions),
     }
+
+
+def _why_not(
+    outcomes: Sequence[bool | None], moved: Sequence[str], types: Sequence[str], versions: Sequence[str]
+) -> str:
+    """Return the first cause for which a replay is not calibrated; empty where it is."""
+    if False in outcomes:
+        return "the replay does not match the recorded latencies"
+    if not any(outcomes):
+        return "no recorded latency was there to test the replay by"
+    if moved:
+        return f"the mix went beyond what capacities were measured on ({', '.join(moved)})"
+    if types:
+        return "the mix of GPU types moved in the test window"
+    return "a release came in the test window" if versions else ""
 
 
 def _compare(results: Sequence[SimulationResult], role: str, latency: str, slo: Slo) -> dict[str, Any]:

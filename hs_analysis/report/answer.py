@@ -201,7 +201,7 @@ def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) ->
         return f"Risk: not known{_why_not_known(service, choice)}."
     beside = [f"limit {percent(slo.get('allowed_window_share')).replace('.0 %', ' %')}"]
     if is_number(risk.get("recorded")):
-        beside.append(f"recorded {percent(risk['recorded'])}")
+        beside.append(f"what ran {percent(risk['recorded'])}")
     said = f"Risk: {amount} of windows over the SLO ({', '.join(beside)})"
     most = "≤" if risk.get("faults_at_most") else ""
     under = [
@@ -214,12 +214,14 @@ def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) ->
 
 def _why_not_known(service: Mapping[str, Any], choice: Choice) -> str:
     reasons = {one.get("code"): one for one in records(choice.decision.get("confidence_reasons"))}
+    calibration = mapping(mapping(service.get("replay")).get("calibration"))
+    if calibration.get("status") == "not_calibrated" and "pool_not_sized" not in reasons:
+        return f": {calibration.get('why_not') or 'the replay is not calibrated'}"
     if "not_backtested" in reasons:
         return ": it was not replayed. Record at least twice as long to know"
     if "pool_not_sized" in reasons:
         return f": {reasons['pool_not_sized'].get('text')}. Leave its count as it is"
-    status = str(mapping(mapping(service.get("replay")).get("calibration")).get("status") or "")
-    return ": the replay does not match the recorded latencies" if status == "not_calibrated" else ""
+    return ""
 
 
 def _confidence(choice: Choice) -> str:

@@ -147,7 +147,8 @@ def _pool_chart(
         needed = mine.with_columns(pl.col(f"load_{column}") / target)
         rows += line_rows(needed, "load ÷ target", f"load_{column}", budget // LOAD_PART)
         names.append("load ÷ target")
-    over = _over(mine)
+    calibration = mapping(mapping(service.get("replay")).get("calibration"))
+    over = [] if calibration.get("status") == "not_calibrated" else _over(mine)
     title = f"{role.capitalize()}: {moved(pool)} instances on average"
     marked = f" Shaded: the SLO is expected to break ({len(over)} stretches)." if over else ""
     _, _, happened = marks.between(service, parse_time(mine["t"].min()), parse_time(mine["t"].max()))

@@ -257,14 +257,31 @@ def test_an_uncalibrated_replay_may_still_tell_which_breaks_less() -> None:
     rough = backtest(-0.2, None, None, status="not_calibrated", **shares)
     made = decide_on(grounds(replay=rough))
     assert made.recommend == "apply"
-    assert made.why.endswith(
-        "does not match the recorded latencies it breaks the SLO less often than what ran"
-    )
+    assert made.why.endswith("by a replay that is not calibrated it breaks the SLO less often than what ran")
     worse = {"uncalibrated_shares": {NAME: 0.3, "recorded": 0.3}}
     rough = backtest(-0.2, None, None, status="not_calibrated", **worse)
     made = decide_on(grounds(replay=rough))
     assert made.recommend == "keep"
     assert made.why.endswith("as often as what ran")
+
+
+def test_more_hours_have_to_break_the_slo_less_often_by_more_than_a_point() -> None:
+    """Or to end within what is allowed, where what ran did not."""
+    allowed = SETTINGS.slo.allowed_window_share
+    for ours, theirs, what in (
+        (0.519, 0.52, "keep"),
+        (0.40, 0.52, "apply"),
+        (allowed, allowed + 0.002, "apply"),
+        (0.0, allowed, "keep"),
+    ):
+        assert decide_on(grounds(replay=backtest(-0.086, ours, theirs))).recommend == what
+
+
+def test_a_replay_that_is_not_calibrated_says_why() -> None:
+    """The first cause, as the replay has it."""
+    replay = backtest(0.2, None, None, status="not_calibrated", why_not="a release came in the test window")
+    reasons = decide_on(grounds(replay=replay)).confidence_reasons
+    assert ("not_calibrated", "a release came in the test window") in [(r.code, r.text) for r in reasons]
 
 
 def test_a_hold_says_what_to_record() -> None:

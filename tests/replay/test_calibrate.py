@@ -188,6 +188,9 @@ def test_a_release_in_the_test_window_gives_no_latency() -> None:
     found = replay_service(frame, frame, derived(), {}, SETTINGS, versions=("decode ran v2",)).result
     assert (bare.calibration["status"], found.calibration["status"]) == ("calibrated", "not_calibrated")
     assert "a release came in the test window (decode ran v2)" in found.calibration["text"]
+    assert found.calibration["why_not"] == "a release came in the test window"
+    assert bare.calibration["why_not"] == ""
+    assert all(row.recovery_s is None for row in found.policies)
     assert all(row.slo_violation_ratio is None for row in found.policies)
     assert [row.instance_hours for row in found.policies] == [row.instance_hours for row in bare.policies]
 
@@ -201,6 +204,7 @@ def test_without_latency_or_slo_nothing_is_tested() -> None:
     bare = replace(SETTINGS.slo, ttft_s=None, tbt_s=None)
     found = calibrate(results, fit_fleet(frame, derived(), replace(SETTINGS, slo=bare)), bare)
     assert (found["status"], found["text"]) == ("not_tested", "no SLO was given: nothing is said of latency")
+    assert found["why_not"] == "no recorded latency was there to test the replay by"
 
 
 WAVE = day(400, 3 * D_CAPACITY)

@@ -69,7 +69,7 @@ def test_five_lines_say_what_to_do_saving_risk_confidence_and_the_next_command()
     assert said(service()) == [
         "demo/m: apply the KEDA policy: cache-missed prefill TPS 2,811, decode TPS 1,230 per instance.",
         "Saves 18.5 % [5.3 to 30.8] of instance-hours: prefill 11.0 → 8.5, decode 4.0 → 3.7 on average.",
-        "Risk: 0.093 % of windows over the SLO (limit 5 %, recorded 2.0 %); faults 2.5 %, bursts 4.5 %.",
+        "Risk: 0.093 % of windows over the SLO (limit 5 %, what ran 2.0 %); faults 2.5 %, bursts 4.5 %.",
         "Confidence: medium: 3 of 7 weekdays are in the history.",
         "Next: kubectl diff -f reports/x/exports/keda/demo.m.scaledobjects.yaml",
     ]
@@ -99,7 +99,7 @@ def test_one_day_tells_a_range_and_a_floor_a_range_of_risk() -> None:
     risk = {"undisturbed": None, "undisturbed_range": [0.001, 0.031], "recorded": 0.0}
     lines = said(service(by_blocks=True, hours_saved_ci=[-0.05, 0.29], hours_saved_ratio=None, slo_risk=risk))
     assert lines[1].startswith("Needs 5.0 % more to 29 % fewer instance-hours (one day tells only a range)")
-    assert lines[2] == "Risk: 0.10 to 3.1 % of windows over the SLO (limit 5 %, recorded 0 %)."
+    assert lines[2] == "Risk: 0.10 to 3.1 % of windows over the SLO (limit 5 %, what ran 0 %)."
 
 
 def test_a_range_of_one_sign_is_said_alike_in_every_place() -> None:
@@ -136,7 +136,7 @@ def test_a_risk_that_a_pool_without_a_size_hides_says_so() -> None:
 def test_shares_that_are_at_most_so_large_say_so() -> None:
     """Where a capacity is a floor, faults and bursts may break the SLO less often than is said, not more."""
     floor = {"slo_risk": DECISION["slo_risk"] | {"faults_at_most": True}}
-    assert said(service(**floor))[2].endswith("recorded 2.0 %); faults ≤2.5 %, bursts ≤4.5 %.")
+    assert said(service(**floor))[2].endswith("what ran 2.0 %); faults ≤2.5 %, bursts ≤4.5 %.")
 
 
 def test_a_longer_name_leaves_room_for_the_targets() -> None:

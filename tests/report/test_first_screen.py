@@ -50,16 +50,29 @@ def test_a_policy_that_was_not_replayed_shows_its_bounds() -> None:
     assert cells(replayed)[2][:3] == ["decode", "4.5", "5.0"]
 
 
-def test_a_chart_of_a_pool_says_the_counts_of_the_lines_above_it() -> None:
-    """Instances that are ready are a few fewer than those asked for: one figure stands for both."""
-    one = service()
+def timeline(chance: float) -> pl.DataFrame:
+    """Three minutes of what ran and of the policy, each over the SLO by a chance."""
     names = ("recorded", "p")
     rows = [{"policy": n, "capture": "c", "t": f"2026-03-05T00:0{m}:00Z"} for n in names for m in range(3)]
     counts = {"ready_prefill": 2.4, "ready_decode": 4.94, "load_prefill": 1.0, "load_decode": 1.0}
-    timeline = pl.DataFrame([row | counts | {"violation_probability": 0.0} for row in rows]).with_columns(
+    return pl.DataFrame([row | counts | {"violation_probability": chance} for row in rows]).with_columns(
         pl.col("t").str.to_datetime(time_zone="UTC")
     )
-    charts = pool_charts(timeline, one, choose(one, POLICY), 50)
+
+
+def test_a_replay_that_is_not_calibrated_shades_nothing() -> None:
+    """Where the SLO breaks is what such a replay does not know."""
+    for status, shaded in (("calibrated", True), ("not_calibrated", False)):
+        one = service()
+        one["replay"]["calibration"] = {"status": status}
+        charts = pool_charts(timeline(0.9), one, choose(one, POLICY), 50)
+        assert ["Shaded: the SLO" in chart.reading for chart in charts] == [shaded] * 2
+
+
+def test_a_chart_of_a_pool_says_the_counts_of_the_lines_above_it() -> None:
+    """Instances that are ready are a few fewer than those asked for: one figure stands for both."""
+    one = service()
+    charts = pool_charts(timeline(0.0), one, choose(one, POLICY), 50)
     assert [chart.title for chart in charts] == [
         "Prefill: 3.0 → 2.5 instances on average",
         "Decode: 4.5 → 5.0 instances on average",
