@@ -48,7 +48,6 @@ from hs_analysis.replay.score import (
     compared,
     cut,
     judged_roles,
-    of_another_day,
     score,
     with_intervals,
 )
@@ -477,7 +476,7 @@ def replay_day(
     judged = judged_roles(model)
     rows = _rows(scores, results, model, laws, calibration)
     pieces = {key: cut(some, judged, model.gpus_per_instance) for key, some in results.items()}
-    rows = tuple(of_another_day(with_intervals(row, pieces, settings.seed, settings.draws)) for row in rows)
+    rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
     tables = [timeline(frame.service, key, one, judged) for key, some in results.items() for one in some]
     return ReplayOutcome(ReplayResult(None, _span(frame), calibration, rows), pl.concat(tables))
 

@@ -73,8 +73,8 @@ none is missed at any of these."""
 
 ANOTHER_DAY_SD = 0.08
 """How far what a policy saves on one day lies from what it saves on another, standard deviation [ratio].
-Measured on 13 closed loops of simulated services: from 23 points too little, of a day with few steps, to 7
-too much."""
+Measured on 13 closed loops of simulated services. On 57 others of two days, none of which set it, an interval
+drawn from hours alone held a fresh day in 39, and widened by this in 53."""
 
 # Signals as drivers.
 

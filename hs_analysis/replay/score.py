@@ -323,9 +323,10 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
 
     The same pieces are drawn for the policy and for what it is set against, so that a saving's interval is
     paired. Hours, and time and tokens over the limit, are scaled to the scored time of the window. With fewer
-    than three days, hours are drawn in blocks, and the instance-hours have no interval: they follow the cycle
-    of the day, which no drawing of hours keeps. With fewer than eight hours there is none at all, and the
-    reason is given.
+    than three days, hours are drawn in blocks, which tells nothing of how days differ: the saving against
+    what ran is widened by that (``ANOTHER_DAY_SD``), and the instance-hours have no interval, because they
+    follow the cycle of the day, which no drawing of hours keeps. With fewer than eight hours there is none at
+    all, and the reason is given.
     """
     if (pieces[row.policy].days.rows > 0).sum() >= GROUP_MIN:
         basis, block, cuts = "days", 1, {name: of.days for name, of in pieces.items()}
@@ -347,7 +348,7 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
         return None if value is None else interval(value, cuts[baseline].cost - own.cost, cuts[baseline].cost)
 
     hours, judged_s = row.instance_hours if basis == "days" else None, own.judged_s.sum()
-    return replace(
+    found = replace(
         row,
         instance_hours_ci=interval(hours, own.hours, own.rows, times=own.rows.sum()),
         slo_violation_ci=interval(row.slo_violation_ratio, own.over_s, own.judged_s),
@@ -361,10 +362,11 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
         vs_current_ci=saving(row.vs_current, CURRENT),
         interval_basis=basis,
     )
+    return found if basis == "days" else _of_another_day(found)
 
 
-def of_another_day(row: PolicyReplay) -> PolicyReplay:
-    """Return a row of one day whose saving's interval holds what another day may save, as far as is known."""
+def _of_another_day(row: PolicyReplay) -> PolicyReplay:
+    """Return a row whose saving's interval holds what another day may save, as far as is known."""
     if row.vs_recorded is None or row.vs_recorded_ci is None or row.policy == RECORDED:
         return row
     extra = NORMAL_95 * ANOTHER_DAY_SD

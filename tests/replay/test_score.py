@@ -21,11 +21,12 @@ from replay.services import (
 from hs_analysis.controllers import CONTROLLERS
 from hs_analysis.policy.controls import control_of
 from hs_analysis.replay.backtest import replay_service
+from hs_analysis.replay.constants import ANOTHER_DAY_SD
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, instance_prices
 from hs_analysis.replay.score import compared, needed, saving, score, sums, violation_s, violation_tokens
 from hs_analysis.replay.simulate import Schedule, simulate
-from hs_analysis.schema.constants import DAY_S, GROUP_MIN
+from hs_analysis.schema.constants import DAY_S, GROUP_MIN, NORMAL_95
 from hs_analysis.schema.names import AUTOSCALERS, BASELINES
 from hs_analysis.schema.replays import PolicyReplay
 
@@ -234,6 +235,8 @@ def test_intervals_hold_the_figure_and_days_take_three() -> None:
         assert (row.interval_basis, row.interval_reason, row.instance_hours_ci) == ("hours", "", None)
         assert row.vs_recorded_ci[0] - 1e-9 <= row.vs_recorded <= row.vs_recorded_ci[1] + 1e-9
         assert row.slo_violation_ci[0] <= row.slo_violation_ratio <= row.slo_violation_ci[1]
+        least = 0.0 if row.policy == "recorded" else NORMAL_95 * ANOTHER_DAY_SD
+        assert row.vs_recorded - row.vs_recorded_ci[0] >= least - 1e-9
     rest = frame.rows(rows >= rows.size - 7 * 12)
     evening = replay_service(rest, train, derived(), policies, SETTINGS).result.policies
     assert all(
