@@ -108,10 +108,15 @@ def hours_line(decision: Row) -> str:
 
 
 def day_range(saved: Any) -> str:
-    """Return hours of which one day tells a range, ``4.0 % more to 29 % fewer``; empty without one."""
+    """Return hours of which one day tells a range, ``4.0 % more to 29 % fewer``; empty without one.
+
+    Where both ends are on one side the smaller comes first: ``28 % to 102 % more``.
+    """
     if not saved:
         return ""
     low, high = saved
+    if high < 0:
+        low, high = high, low
     ends = [f"{percent(abs(end))} {'more' if end < 0 else 'fewer'}" for end in (low, high)]
     if (low < 0) == (high < 0):
         ends[0] = percent(abs(low))

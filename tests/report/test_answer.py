@@ -109,6 +109,18 @@ def test_a_range_of_one_sign_is_said_alike_in_every_place() -> None:
     assert decision_words.hours_line(day) == "hours: 5.0 % to 29 % fewer than recorded, by blocks of one day"
 
 
+def test_a_range_of_hours_begins_with_the_smaller_number() -> None:
+    """Added hours are negative savings, whose lower end is the larger cost."""
+    day = {"by_blocks": True, "hours_saved_ci": [-1.018, -0.278], "hours_saved_ratio": None}
+    assert said(service(**day))[1].startswith(
+        "Needs 27.8 % to 101.8 % more instance-hours (one day tells only"
+    )
+    assert (
+        decision_words.hours_line(day) == "hours: 27.8 % to 101.8 % more than recorded, by blocks of one day"
+    )
+    assert decision_words.day_range([-0.05, 0.0]) == "5.0 % more to 0 % fewer"
+
+
 def test_what_was_not_replayed_says_within_which_counts_it_stays() -> None:
     """Neither saving nor risk is known; the bounds of the policy are, and what would tell the rest."""
     why = "no part of the history was left to replay it on"
