@@ -125,8 +125,8 @@ def changes(
 ) -> tuple[Change, ...]:
     """Return what to change in today's objects to follow a policy, in the order of the objects.
 
-    An object that follows another signal than the policy is told the target of its own (``thresholds``), and
-    the signal that was chosen. Of a configuration of Dynamo's planner see ``planner_changes``.
+    An object that follows another signal than the policy is told the signal that was chosen, with its target.
+    Of a configuration of Dynamo's planner, the only one that needs ``thresholds``, see ``planner_changes``.
 
     Nothing is said of an HPA or ScaledObject that could not be read, nor under a policy on hold.
     """
@@ -137,20 +137,18 @@ def changes(
             found += planner_changes(planners.pop(one.where, ()), policy, thresholds)
         parameters = one.parameters.hpa if isinstance(one.parameters, Keda) else one.parameters
         if isinstance(parameters, hpa.Hpa) and policy.mode == "metric":
-            found += _of_object(one, parameters, policy, thresholds)
+            found += _of_object(one, parameters, policy)
     return tuple(found)
 
 
-def _of_object(
-    one: CurrentObject, parameters: hpa.Hpa, policy: Policy, thresholds: Sequence[Threshold]
-) -> Iterator[Change]:
+def _of_object(one: CurrentObject, parameters: hpa.Hpa, policy: Policy) -> Iterator[Change]:
     def change(item: str, now: Any, then: Any, why: str, evidence: str = "") -> Change:
         return Change(one.where, one.name, one.role, item, now, then, why, evidence)
 
     keda = one.parameters if isinstance(one.parameters, Keda) else None
     wanted = _wanted(one.role, policy, "keda" if keda else "hpa")
     if wanted is not None:
-        yield from _target(one, wanted.metrics[0], policy, thresholds, change)
+        yield from _target(one, wanted.metrics[0], policy, change)
     least, most = (
         (keda.min_replica_count, keda.max_replica_count)
         if keda
@@ -176,9 +174,7 @@ def _wanted(role: str, policy: Policy, controller: Literal["keda", "hpa"]) -> hp
     return found.hpa if isinstance(found, Keda) else found
 
 
-def _target(
-    one: CurrentObject, wanted: hpa.Metric, policy: Policy, thresholds: Sequence[Threshold], change: Any
-) -> Iterator[Change]:
+def _target(one: CurrentObject, wanted: hpa.Metric, policy: Policy, change: Any) -> Iterator[Change]:
     signal, _, measured = wanted.signal.partition("@")
     source = (signal, measured or one.role)
     primary = next(p for p in policy.primaries if (p.signal, p.role) == source)
@@ -188,10 +184,6 @@ def _target(
     whole = [read for read in one.metrics if {(o.signal, o.role) for o in read.others} == beside]
     same = [read for read in (*whole, *alone) if (read.signal, read.role) == source]
     if not same:
-        for read in alone:
-            own = _own_threshold(read, one.role, thresholds)
-            if own is not None and own.target_per_instance:
-                yield from _number(read, own.target_per_instance, own.evidence, change)
         now = ", ".join(read.name for read in one.metrics) or "nothing that was read"
         why = f"{'@'.join(source)} was chosen: at {wanted.target:.4g} {primary.unit} per instance"
         yield change("metric", now, "@".join(source), why, evidence)
@@ -200,13 +192,6 @@ def _target(
     if same[0] not in whole:
         then = " + ".join(["@".join(source), *("@".join(key) for key in sorted(beside))])
         yield change("metric", same[0].name, then, NOT_WAITING, evidence)
-
-
-def _own_threshold(read: MetricRead, role: str, thresholds: Sequence[Threshold]) -> Threshold | None:
-    """Return the derived threshold of a signal of the very pool that it scales."""
-    key = (read.signal, role, None)
-    found = next((t for t in thresholds if (t.signal, t.role, t.gpu_type) == key), None)
-    return found if read.role == role else None
 
 
 def _number(read: MetricRead, target: float, evidence: str, change: Any) -> Iterator[Change]:

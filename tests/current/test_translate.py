@@ -617,6 +617,29 @@ def test_what_to_change_is_said_in_the_objects_own_unit(sample):
     assert waits["target"].then == found["target"].then
 
 
+def test_a_metric_to_be_replaced_gets_no_new_target(sample):
+    """One trigger, one change: the target of the old signal is of no use beside the new signal."""
+    _, policy, _ = sample
+    objects = read(keda(query="avg(vllm:kv_cache_usage_perc)").replace("900", "0.7")).objects
+    assert [read.signal for read in objects[0].metrics] == ["kv_usage"]
+    own = Threshold(
+        signal="kv_usage",
+        role="decode",
+        gpu_type=None,
+        target_per_instance=0.07844,
+        capacity=None,
+        scale_out_ratio=1.16,
+        scale_in_ratio=0.58,
+        cooldown_out_s=None,
+        cooldown_in_s=None,
+        status="ok",
+        reason=None,
+    )
+    items = [one.item for one in changes(objects, policy, [own])]
+    assert items.count("metric") == 1
+    assert "target" not in items
+
+
 def advised(policy, text, thresholds=()):
     """Return what to change in a planner's file, by item."""
     return {one.item: one for one in changes(read(text).objects, policy, thresholds)}
