@@ -46,14 +46,25 @@ def seconds(text: str, where: str) -> float:
     parts = _PART.findall(word)
     if not parts or "".join(number + unit for number, unit in parts) != word:
         bare = re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", word)
+        if _NOT_ABOVE_ZERO.fullmatch(word):
+            raise _not_above_zero(text, where)
         what = f"{text!r} has no unit" if bare else f"{text!r} is not a duration"
-        example = f"{word}s or {word}ms" if bare else "50ms, 2.5s, 4m or 1h30m"
+        number = f"{float(word):.15g}" if bare else ""  # +5 and 1e3 are not read with a unit either
+        example = f"{number}s or {number}ms" if bare else "50ms, 2.5s, 4m or 1h30m"
         raise UsageError(what, where=where, hint=f"write {_spelt(word) or f'e.g. {example}'}")
     total = math.fsum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
     if total <= 0:
-        raise UsageError("a duration must be above zero", where=where, hint="write e.g. 2.5s")
+        raise _not_above_zero(text, where)
     return total
 
+
+def _not_above_zero(text: str, where: str) -> UsageError:
+    """Return the error of a duration that is no time, whatever its unit would be."""
+    return UsageError(f"{text!r}: a duration must be above zero", where=where, hint="write e.g. 2.5s")
+
+
+_NOT_ABOVE_ZERO = re.compile(r"(?:-[\d.]*\d|[+]?0*\.?0+)(?:e[-+]?\d+)?\s*[a-z]*", re.IGNORECASE)
+"""A zero or a negative number, with a unit or without."""
 
 _SPELT = re.compile(
     r"(\d+(?:\.\d+)?)\s*(?:(ms)|(s)ec(?:ond)?s?|(m)in(?:ute)?s?|(h)(?:ou)?rs?|(d)ays?|([smhd]))",
