@@ -99,7 +99,7 @@ def guide(
         target=target,
         not_filled=tuple(not_filled),
         check=tuple(_checks(bodies)) if acting else (),
-        steps=tuple(s for file in ordered for s in _steps(file, _namespace(bodies))) if acting else (),
+        steps=tuple(_all_steps(ordered, _namespace(bodies))) if acting else (),
         watch=tuple(_watch(bodies, decision)) if acting else (),
         back=tuple(step for file in reversed(acting) for step in _back(file, decision)),
         alerts=tuple(_alerts(files)),
@@ -166,15 +166,35 @@ def _checks(bodies: Sequence[Mapping[str, Any]]) -> Iterator[ApplyStep]:
         )
 
 
+def _all_steps(ordered: Sequence[ExportedFile], namespace: str) -> Iterator[ApplyStep]:
+    """Yield what puts the files in place; rule files are loaded together, once all of them are checked."""
+    checked = [file.path for file in ordered if _plain_rules(file)]
+    for file in ordered:
+        yield from _steps(file, namespace)
+        if checked and file.path == checked[-1]:
+            yield ApplyStep(command="", why=LOAD_RULES.format(files=" and ".join(checked)))
+
+
+def _plain_rules(file: ExportedFile) -> bool:
+    """Return whether a file holds rules for Prometheus itself, and is no object of Kubernetes."""
+    return file.kind == "rules" and not file.documents[0].get("kind")
+
+
+LOAD_RULES = (
+    "Name {files} under rule_files of Prometheus and reload it: charts and alerts read these rules. "
+    "With the Prometheus Operator, put the groups into the spec of a PrometheusRule instead."
+)
+"""How the rule files get into Prometheus."""
+
+
 def _steps(file: ExportedFile, namespace: str) -> Iterator[ApplyStep]:
     """Yield what puts a file in place."""
     path = file.path
-    if file.kind == "object" or (file.kind == "rules" and file.documents[0].get("kind")):
+    if file.kind == "object" or (file.kind == "rules" and not _plain_rules(file)):
         yield ApplyStep(command=f"kubectl diff -f {path}", why="See what would change.")
         yield ApplyStep(command=f"kubectl apply -f {path}", why="Apply it.")
     elif file.kind == "rules":
-        why = "Check the rules, then load them into Prometheus: charts and alerts read them."
-        yield ApplyStep(command=f"promtool check rules {path}", why=why)
+        yield ApplyStep(command=f"promtool check rules {path}", why="Check the rules.")
     elif file.kind == "adapter":
         yield ApplyStep(
             command="", why=f"Add the rules of {path} to the configuration of prometheus-adapter."

@@ -103,6 +103,22 @@ def test_alert_rules_are_named_by_the_assumption_that_they_watch() -> None:
     assert "| The signal can be read | no rule is written for it |" in page(found)
 
 
+def test_rules_are_checked_each_and_then_loaded_together() -> None:
+    """A step is named by what its command does; how they are loaded is said once, before what reads them."""
+    rules = ExportedFile("exports/rules/a.rules.yaml", ({"groups": [{"rules": []}]},))
+    alerts = ExportedFile("exports/rules/a.alerts.yaml", ({"groups": [{"rules": []}]},))
+    acting = [file for file in files_of("keda") if file.kind != "rules"]
+    first, second, load, look, *_ = guide(MADE, "keda", [rules, alerts, *acting]).steps
+    for step, file in ((first, rules), (second, alerts)):
+        assert (step.command, step.why) == (f"promtool check rules {file.path}", "Check the rules.")
+    assert load.command == ""
+    assert load.why.startswith(f"Name {rules.path} and {alerts.path} under rule_files of Prometheus")
+    assert "PrometheusRule" in load.why
+    assert look.command.startswith("kubectl diff")
+    without = guide(MADE, "keda", acting).steps
+    assert not any("rule_files" in step.why for step in without)
+
+
 def page(found: ApplyGuide, **decision: Any) -> str:
     """Return APPLY.md of one service."""
     return markdown([Section("-/m", MADE | decision, found, {"hpa": guide_of("hpa")})], "Written by a test.")
