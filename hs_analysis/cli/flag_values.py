@@ -97,10 +97,10 @@ def policies(given: Sequence[str]) -> tuple[Document, ...]:
     if not files:
         return files
 
-    from hs_analysis.policy import load_all
+    from hs_analysis.pipeline.faults import given_policies
 
     for file in files:
-        if not load_all(file.text, file.name):
+        if not given_policies(file.text, file.name):
             raise InputError("holds no policy", where=file.name, hint="give a policy.yaml")
     return files
 

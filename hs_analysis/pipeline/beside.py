@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hs_analysis.errors import InputError, UsageError
+from hs_analysis.pipeline.faults import given_policies
 from hs_analysis.policy import Policy, load_all
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Document, Settings
@@ -18,11 +19,12 @@ def policies_beside(files: Sequence[Document], frame: ServiceFrame) -> dict[str,
     Raises
     ------
     InputError
-        When a primary follows a signal that the history does not hold: it would hold still all the time.
+        When a primary follows a signal that the history does not hold: it would hold still all the time; or
+        its unit is not the signal's.
     """
     found: dict[str, Policy] = {}
     for file in files:
-        for policy in load_all(file.text, file.name):
+        for policy in given_policies(file.text, file.name):
             if policy.service != frame.service:
                 continue
             for number, primary in enumerate(policy.primaries):

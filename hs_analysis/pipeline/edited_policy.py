@@ -10,7 +10,8 @@ from typing import Any
 
 from hs_analysis.errors import InputError, first_of
 from hs_analysis.export.model import items
-from hs_analysis.policy import Policy, load_all
+from hs_analysis.pipeline.faults import given_policies
+from hs_analysis.policy import Policy
 from hs_analysis.policy.sanity import doubts
 from hs_analysis.schema.settings import Document
 
@@ -68,7 +69,7 @@ def policies_to_export(own: Sequence[Policy], sha256: str, edited: Sequence[Docu
     """
     found = {policy.service: ToExport(policy, sha256) for policy in own}
     for file in edited:
-        given = load_all(file.text, file.name)
+        given = given_policies(file.text, file.name)
         services = [policy.service for policy in given]
         for service in services:
             if service not in found:

@@ -7,11 +7,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
+from hs_analysis.policy import Policy, load_all
+from hs_analysis.policy.sanity import signal_faults
 from hs_analysis.promql import syntax_problem
-from hs_analysis.schema.places import Lines, nearest
+from hs_analysis.schema.places import Lines, lines_of_documents, nearest
 
 
-def refuse(path: Path, found: Sequence[tuple[str, Lines]]) -> None:
+def given_policies(text: str, name: str) -> tuple[Policy, ...]:
+    """Return the policies of a file that a user gives.
+
+    Raises
+    ------
+    InputError, ManyErrors
+        When it can't be read, or names a signal or a unit that is not the catalogue's: it would be replayed
+        and exported as if the number were in the catalogue's unit.
+    """
+    policies = load_all(text, name)
+    refuse(name, policy_faults(policies, text))
+    return policies
+
+
+def policy_faults(policies: Sequence[Policy], text: str) -> list[tuple[str, Lines]]:
+    """Return what is wrong with the signals and units of policies, each with the lines of its document."""
+    return [
+        (f"{where}: {said}", lines)
+        for policy, lines in zip(policies, lines_of_documents(text), strict=False)
+        for where, said in signal_faults(policy)
+    ]
+
+
+def refuse(path: Path | str, found: Sequence[tuple[str, Lines]]) -> None:
     """Raise what is wrong, each once, with the line of the key that its sentence begins with.
 
     Raises

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.export import shape
 from hs_analysis.export.model import LOSSES_SUFFIX, Loss
-from hs_analysis.pipeline.faults import promql_problem, refuse
+from hs_analysis.pipeline.faults import policy_faults, promql_problem, refuse
 from hs_analysis.pipeline.object_files import CHECKABLE, check_objects
 from hs_analysis.schema.places import DocumentText, Lines, lines_of_documents, nearest
 
@@ -81,7 +81,7 @@ def _policy(path: Path, text: str) -> str:
     policies = load_all(text, str(path))
     if not policies:
         raise InputError("holds no policy", where=str(path))
-    found = []
+    found = policy_faults(policies, text)
     for policy, lines in zip(policies, lines_of_documents(text), strict=False):
         asked = [(f"spec.primaries[{i}].promql", one.promql) for i, one in enumerate(policy.primaries)]
         asked += [(f"spec.guards[{i}].promql", one.promql) for i, one in enumerate(policy.guards)]

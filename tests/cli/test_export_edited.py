@@ -66,6 +66,7 @@ def test_an_edited_policy_is_written_and_stamped(mine: Path, tmp_path: Path, hsa
         (("min: 2", "min: two"), "spec.bounds."),
         (("service: demo/m", "service: other/m"), "is a policy of other/m, the run has demo/m"),
         (("schema: hs", "schema: hx"), "schema is"),
+        (("unit: tokens/s", "unit: ms"), "spec.primaries[0].unit: 'ms' is not the unit of"),
     ],
 )
 def test_a_policy_that_is_none_of_the_run_changes_nothing(

@@ -213,6 +213,8 @@ CASES = [
         ("mode: metric", "mode: metrics", "mode: metrics", "'metrics' is not one of metric, periodic, hold"),
         ("scale_out_ratio: 1.05", "scale_out_ratio: 0.8", "scale_in_ratio", "is above scale_out_ratio"),
         ("sum(rate(", "sum(rate((", "sum(rate((", "is no PromQL: "),
+        ("unit: tokens/s", "unit: ms", "unit: ms", "primaries[0].unit: 'ms' is not the unit of"),
+        ("- signal: prefill_", "- signal: prefil_", "prefil_", "no such signal 'prefil_tps_effective'"),
         ("policy/v1alpha2", "policy/v9", "v9", "schema is 'hs-analysis/policy/v9'"),
         ("spec:", "spec: [", "spec: [", "not YAML: a bracket is not closed"),
     ),
@@ -422,6 +424,9 @@ def test_a_policy_that_contradicts_itself_is_valid_with_a_doubt(tmp_path: Path) 
     (doubt,) = check_file(path).doubts
     where = f"{path}:{line}: spec.primaries[0].target_per_instance.value"
     assert doubt.startswith(f"{where}: 987654 is above the capacity of ")
+    path.write_text(re.sub(value, r"\g<1>2.2525", text, count=1))
+    (doubt,) = check_file(path).doubts
+    assert re.match(rf"{re.escape(where)}: 2.2525 is far below [\d.]+, headroom_ratio ", doubt)
 
 
 VALUES = ("[]", "{}", "null", "-1", '"x"', "1e99", "[1, {a: b}]", "{a: [1]}", "true", "x: y", '""')

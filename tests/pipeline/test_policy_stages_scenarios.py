@@ -114,6 +114,17 @@ def test_policies_are_named_by_their_files_and_go_to_their_service() -> None:
         require_spoken_of(replace(SETTINGS, beside=Beside(policies=(other,))), ["demo/m"])
 
 
+def test_a_policy_in_another_unit_is_refused_with_its_line() -> None:
+    """It would be replayed as if the number were in the catalogue's unit."""
+    text = policy_text().replace("unit: ''", "unit: ms")
+    line = next(n for n, one in enumerate(text.splitlines(), 1) if "unit: ms" in one)
+    with pytest.raises(InputError) as caught:
+        policies_beside([Document("p.yaml", text)], FRAME)
+    assert caught.value.line() == (
+        f"p.yaml:{line}: spec.primaries[0].unit: 'ms' is not the unit of decode_tps; write tokens/s"
+    )
+
+
 def test_a_policy_on_a_signal_that_is_not_there_is_refused() -> None:
     """It would hold still and look safe."""
     text = policy_text().replace("signal: decode_tps", "signal: gpu_util")
