@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hs_analysis.cli import backtest, gates, tables
+from hs_analysis.cli import backtest, flag_values, gates, tables
 from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
@@ -228,11 +228,12 @@ def replay(
     """Replay, and print the backtest."""
     flags = (history, slo, method, beside, machine)
     ran = on_folder(run, "replay", settings.config, flags, out=out)
-    write_output(_replayed(ran), out.output, no_color=out.no_color)
+    write_output(_replayed(ran, beside.policy or ()), out.output, no_color=out.no_color)
 
 
-def _replayed(ran: Ran) -> CommandOutput:
-    """Return the backtest; people first read whom it leaves out and where it breaks the SLO more."""
+def _replayed(ran: Ran, given: Sequence[str] = ()) -> CommandOutput:
+    """Return the backtest; people first read whom it leaves out, where it breaks the SLO more, what is odd."""
+    from hs_analysis.pipeline.faults import policy_doubts
     from hs_analysis.pipeline.results import decisions, sections, unserved
     from hs_analysis.report import first_line
     from hs_analysis.report.choice import choose
@@ -248,6 +249,8 @@ def _replayed(ran: Ran) -> CommandOutput:
     for one in services:
         known = one | decided.get(one["service"], {})
         first += first_line.warnings(known, choose(known, ""), slo)
+    for file in flag_values.policies(given):
+        first += [f"look again: {text}" for text in policy_doubts(file.text, file.name)]
     return replace(found, blocks=lambda: [*first, *(b for one in services for b in backtest.replay(one))])
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.policy import Policy, load_all
-from hs_analysis.policy.sanity import signal_faults
+from hs_analysis.policy.sanity import doubts, signal_faults
 from hs_analysis.promql import syntax_problem
-from hs_analysis.schema.places import Lines, lines_of_documents, nearest
+from hs_analysis.schema.places import DocumentText, Lines, lines_of_documents, nearest
 
 
 def given_policies(text: str, name: str) -> tuple[Policy, ...]:
@@ -33,6 +33,15 @@ def policy_faults(policies: Sequence[Policy], text: str) -> list[tuple[str, Line
         (f"{where}: {said}", lines)
         for policy, lines in zip(policies, lines_of_documents(text), strict=False)
         for where, said in signal_faults(policy)
+    ]
+
+
+def policy_doubts(text: str, name: str) -> list[str]:
+    """Return what the policies of a file set that a reader should look at again, each with its line."""
+    return [
+        f"{DocumentText(name, text, number).at(where)}: {where}: {said}"
+        for number, policy in enumerate(load_all(text, name))
+        for where, said in doubts(policy)
     ]
 
 

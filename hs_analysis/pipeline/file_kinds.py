@@ -13,9 +13,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.export import shape
 from hs_analysis.export.model import LOSSES_SUFFIX, Loss
-from hs_analysis.pipeline.faults import policy_faults, promql_problem, refuse
+from hs_analysis.pipeline.faults import policy_doubts, policy_faults, promql_problem, refuse
 from hs_analysis.pipeline.object_files import CHECKABLE, check_objects
-from hs_analysis.schema.places import DocumentText, Lines, lines_of_documents, nearest
+from hs_analysis.schema.places import Lines, lines_of_documents, nearest
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def check_file(path: Path) -> Checked:
         raise _invalid(error) from error
     except RecursionError as error:
         raise InputError("is nested too deep to be read", where=str(path)) from error
-    return Checked(known.kind, holds, tuple(_doubts(path, text)) if known.kind == "policy" else ())
+    return Checked(known.kind, holds, tuple(policy_doubts(text, str(path))) if known.kind == "policy" else ())
 
 
 def _invalid(problem: HsError) -> InputError:
@@ -88,16 +88,6 @@ def _policy(path: Path, text: str) -> str:
         found += [(f"{where} {said}", lines) for where, one in asked if (said := promql_problem(one))]
     refuse(path, found)
     return ", ".join(f"policy of {policy.service}" for policy in policies)
-
-
-def _doubts(path: Path, text: str) -> Iterator[str]:
-    """Yield what a policy sets that a reader should look at again, with its line."""
-    from hs_analysis.policy import load_all
-    from hs_analysis.policy.sanity import doubts
-
-    for number, policy in enumerate(load_all(text, str(path))):
-        place = DocumentText(str(path), text, number)
-        yield from (f"{place.at(where)}: {where}: {said}" for where, said in doubts(policy))
 
 
 def _topology(path: Path, text: str) -> str:

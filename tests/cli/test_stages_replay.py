@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,3 +59,24 @@ def test_the_first_line(
     assert isinstance(blocks[0], Table)
     assert [row["policy"] for row in blocks[0].rows] == ["b@decode", "edited", "recorded"]
     assert shown.data == {"services": [{"service": "s", "replay": found}]}
+
+
+def test_an_odd_target_of_a_given_policy_stands_before_the_backtest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A slip of thousands is replayed, but not without a word."""
+    kept: dict[str, dict[str, Any]] = {"select": {"selection": []}, "replay": {"replay": backtest(0.01)}}
+    monkeypatch.setattr(results, "sections", lambda folder, stage: [{"service": "s"} | kept[stage]])
+    monkeypatch.setattr(results, "unserved", lambda folder, manifest: [])
+    monkeypatch.setattr(results, "decisions", lambda folder, manifest: {})
+    ran: Any = SimpleNamespace(folder=Path("r"), manifest=SimpleNamespace(settings={}))
+    own = tmp_path / "own.yaml"
+    text = (Path(__file__).resolve().parents[1] / "golden/simulated-days/policy.yaml").read_text("utf-8")
+    own.write_text(text, "utf-8")
+    assert isinstance(next(iter(_replayed(ran, [str(own)]).blocks())), Table)
+    value = r"( +target_per_instance:\n(?: +#.*\n)* +value: )[\d.]+"
+    own.write_text(re.sub(value, r"\g<1>2.8111", text, count=1), "utf-8")
+    first = str(next(iter(_replayed(ran, [str(own)]).blocks())))
+    assert re.match(
+        rf"look again: {re.escape(str(own))}:\d+: spec.primaries\[0\].*: 2.8111 is far below", first
+    )
