@@ -232,7 +232,7 @@ def replay(
 
 
 def _replayed(ran: Ran, given: Sequence[str] = ()) -> CommandOutput:
-    """Return the backtest; people first read whom it leaves out, where it breaks the SLO more, what is odd."""
+    """Return the backtest; people first read whom it leaves out, where it breaks the SLO, and what is odd."""
     from hs_analysis.pipeline.faults import policy_doubts
     from hs_analysis.pipeline.results import decisions, sections, unserved
     from hs_analysis.report import first_line
