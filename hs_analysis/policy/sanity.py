@@ -23,14 +23,15 @@ def signal_faults(policy: Policy) -> Iterator[tuple[str, str]]:
 
     Mapped metrics carry signals of the catalogue, too, in its units. An empty unit says nothing wrong.
     """
-    units = {signal.id: signal.unit for signal in (*load_catalogue().signals, *WORKED_OUT)}
+    units = {signal.id: signal.unit for signal in load_catalogue().signals}
+    units |= {signal.id: "" for signal in WORKED_OUT}  # the load is counted in what its pool counts
     named = [(f"spec.guards[{number}]", guard.signal) for number, guard in enumerate(policy.guards)]
     for number, primary in enumerate(policy.primaries):
         where, wanted = f"spec.primaries[{number}]", units.get(primary.signal)
         named.append((where, primary.signal))
         if primary.waiting is not None:
             named.append((f"{where}.waiting", primary.waiting.signal))
-        if wanted is not None and primary.unit and not _same(primary.unit, wanted):
+        if wanted and primary.unit and not _same(primary.unit, wanted):
             yield f"{where}.unit", f"{primary.unit!r} is not the unit of {primary.signal}; write {wanted}"
     for where, signal in named:
         if signal not in units:

@@ -83,6 +83,7 @@ def test_a_signal_that_is_not_work_may_read_far_less_below_its_capacity() -> Non
         (full_policy(), []),
         (with_leader(unit=""), []),
         (with_leader(unit="tps", signal="decode_tps"), []),
+        (with_leader(unit="requests/s", signal="offered_tps"), []),
         (
             with_leader(unit="ms", signal="decode_tps"),
             [("spec.primaries[0].unit", "'ms' is not the unit of decode_tps; write tokens/s")],
