@@ -147,8 +147,9 @@ DERIVATIONS: dict[str, Derivation] = {
         "undisturbed, under faults and under bursts. A candidate is feasible when it keeps the share of "
         "violating windows that the objective allows, and faults and bursts break the objective no more "
         "often than with a default HPA on the same targets. Of the feasible ones the one that saves most "
-        "wins, one that follows other signals than counted tokens only by 6 % of the hours; within 0.2 % of "
-        "the hours the one of fewer actions.",
+        "wins, one that follows other signals than counted tokens only by 6 % of the hours. Within 0.2 % of "
+        "the fewest hours the safest wins: the fewest violations undisturbed, under faults and under bursts. "
+        "Of those as safe one that counts waiting work wins, then the calmest: the fewest actions.",
         "score = 1 − hours of the candidate ÷ hours recorded",
         "",
         (f"{HETEROSCALE}, Algorithm 1",),

@@ -422,7 +422,10 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
     hours = f"{entry.hours:.1f} hours"
     if saved is not None:
         hours = f"{percent(abs(saved))} {'more' if saved < 0 else 'fewer'} hours than recorded"
-    best = f"the fewest hours of the feasible candidates{choice.among}, or within 0.2 % of them the safest"
+    best = (
+        f"of the feasible candidates{choice.among} within {100 * SAME_HOURS:g} % of the fewest hours the "
+        "safest, and of those as safe the calmest"
+    )
     if chosen and entry.name not in choice.feasible:
         best = "no candidate is shown to be feasible, and it violates least undisturbed"
     start = f"chosen: {best}; " if chosen else ""

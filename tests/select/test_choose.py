@@ -20,6 +20,7 @@ from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.score import score
 from hs_analysis.replay.simulate import simulate_all
+from hs_analysis.report.derivations import DERIVATIONS
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.replays import PolicyReplay
 from hs_analysis.schema.results import CandidateScore, Derived
@@ -147,6 +148,16 @@ def test_hours_too_close_to_call_go_to_the_safer_and_then_to_the_calmer() -> Non
     ):
         assert chosen(choose({"a": a, "b": b})) == wins, (a, b)
         assert chosen(choose({"b": b, "a": a})) == wins, (a, b)
+
+
+def test_the_reason_and_the_method_name_the_same_order() -> None:
+    """Hours first, then safety, then calm; neither skips a step."""
+    told = choose({"a": (60.0, 0.01, 9.0), "b": (70.0, 0.01, 9.0)})["a"].reason
+    near = f"within {100 * SAME_HOURS:g} % of the fewest hours the safest"
+    for text in (told, DERIVATIONS["selection"].method):
+        words = text.lower()
+        assert near in words
+        assert words.index("safest") < words.index("of those as safe") < words.index("calmest")
 
 
 def test_safety_counts_what_faults_and_bursts_break_as_well() -> None:
