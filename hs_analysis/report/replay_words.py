@@ -24,7 +24,7 @@ ORDER = (*VARIANTS, *COUNTS)
 """Rows that come after the selected policy; other autoscalers follow in the order of the backtest."""
 
 DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)
-"""Rows drawn with the selected policy: what ran, what runs today, a default HPA, and the lower bound."""
+"""Rows drawn with the selected policy: what ran, what runs today, a default HPA, the best schedule."""
 
 
 BASES = {
@@ -81,7 +81,10 @@ def notes(replay: Row) -> list[str]:
     if both := targets(calibration):
         found.append(both)
     if (least := calibration.get("least_instance_hours")) is not None:
-        found.append(f"no schedule holds the SLO with fewer than {number(least)} instance-hours")
+        found.append(
+            f"no schedule holds the SLO with fewer than {number(least)} instance-hours: a lower bound, "
+            f"without start-up time and queues; {policy_name(HINDSIGHT)} is the best schedule found with them"
+        )
     if times := start_up(calibration):
         found.append(times)
     missing = mapping(calibration.get("not_expressed"))

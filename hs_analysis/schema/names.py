@@ -133,8 +133,8 @@ COUNTS = {
     TIMETABLE: "at each hour of the day, by the clock of --tz (else UTC), what the highest 5-min load of the "
     "hour in the training window needs at the target, asked for a start-up time before: HeteroScale's "
     "periodic policy",
-    HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "
-    "the future known, start-up time included",
+    HINDSIGHT: "the cheapest schedule found that keeps the expected share of violating windows within the "
+    "SLO, the future known, start-up time included",
     ORACLE: "at every moment what the highest load of the next start-up time needs at the target; "
     "it knows the future, no policy can",
 }

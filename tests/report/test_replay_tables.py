@@ -15,6 +15,7 @@ from hs_analysis.report.choice import Choice, choose
 from hs_analysis.report.decisions import decisions, dots
 from hs_analysis.report.replay_tables import drivers, fields, further, replay, targets
 from hs_analysis.report.replay_words import notes
+from hs_analysis.schema.names import COUNTS, HINDSIGHT
 
 MINE = Choice(selected={"policy": "mine"})
 
@@ -164,6 +165,16 @@ def test_what_intervals_are_drawn_from_is_said() -> None:
     for basis, word in (("days", "whole days"), ("hours", "within a day")):
         service["replay"]["policies"][0]["interval_basis"] = basis
         assert any(word in note for note in notes(service["replay"]) if note.startswith("intervals: "))
+
+
+def test_the_bound_is_told_from_the_schedule_that_was_found() -> None:
+    """Fewer hours than hindsight's: the note says that nothing reaches them, and which row is a schedule."""
+    service = samples.sample().summary["services"][0]
+    service["replay"]["calibration"]["least_instance_hours"] = 239.3
+    (told,) = [note for note in notes(service["replay"]) if note.startswith("no schedule holds")]
+    assert "239 instance-hours: a lower bound, without start-up time" in told
+    assert "hindsight is the best schedule found" in told
+    assert COUNTS[HINDSIGHT].startswith("the cheapest schedule found that keeps")
 
 
 def test_both_fits_stand_side_by_side() -> None:
