@@ -81,7 +81,9 @@ def _why(verdict: SignalVerdict, count: int) -> str:
         parts.append(f"lag {verdict.lag_s:.0f} s")
     rank = "the only proportional signal" if count == 1 else f"first of {count} proportional signals"
     note = ""
-    if verdict.role not in POOL_ROLES:
+    if verdict.role in POOL_ROLES:
+        rank += " of a pool"
+    else:
         note = "; no signal of a pool is proportional, and tokens per request were steady"
     return f"{rank}: " + ", ".join(part for part in parts if part) + note
 

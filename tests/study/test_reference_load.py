@@ -67,6 +67,9 @@ def test_request_rate_is_named_only_with_steady_lengths(load_of, pool, answer, m
     ).recommended
     assert tps.signal == "decode_tps"
     assert tps.runner_up is None
+    assert tps.why.startswith("the only proportional signal of a pool: ")  # that of the service is one too
+    if named:
+        assert recommended.why.startswith("the only proportional signal: ")
 
 
 def test_requests_are_not_named_when_prompts_move(load_of, pool, make, settings):
