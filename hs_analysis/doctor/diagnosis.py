@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from hs_analysis.doctor import input_checks, instance_checks, series_checks, table_checks
+from hs_analysis.doctor import input_checks, instance_checks, renamed_metrics, series_checks, table_checks
 from hs_analysis.doctor.context import DoctorContext, Finding
 from hs_analysis.schema.frames import FINDINGS, check, empty
 
@@ -91,6 +91,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(("services",), input_checks.unmapped, _PASS_WARN, "name a service under `[services]`"),
     Check(("unknown_metric",), input_checks.unknown_metrics, ("pass",), "map it under `[metrics]`"),
+    Check(("renamed",), renamed_metrics.renamed, ("warn",), "map it under `[metrics]`, if it is the same"),
     Check(("scale",), input_checks.scales, ("pass", "fail"), "set `unit` for the metric under `[metrics]`"),
     Check(("scale_mismatch",), series_checks.series_scales, ("warn", "fail"), "set `unit` under `[metrics]`"),
     Check(("named_unit",), series_checks.named_units, ("warn",), "set `unit` as the name says"),

@@ -19,6 +19,7 @@ from hs_analysis.doctor import (
     input_checks,
     instance_checks,
     missing_signals,
+    renamed_metrics,
     series_checks,
     table_checks,
 )
@@ -129,7 +130,7 @@ def test_every_check_is_listed() -> None:
     """A check that is written but not listed would never run."""
     written = {
         value
-        for module in (input_checks, instance_checks, series_checks, table_checks)
+        for module in (input_checks, instance_checks, renamed_metrics, series_checks, table_checks)
         for value in vars(module).values()
         if callable(value)
         and not value.__name__.startswith("_")

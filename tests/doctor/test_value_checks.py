@@ -167,6 +167,54 @@ def test_metrics_of_nobody_are_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("metrics", "named"),
+    [
+        (("vllm:gen_tokens_total",), "vllm:generation_tokens_total"),
+        (("vllm:kv_cache_usage_ratio",), "vllm:kv_cache_usage_perc"),
+        (
+            tuple(f"vllm:time_to_first_tok_seconds_{part}" for part in ("bucket", "sum", "count")),
+            "vllm:time_to_first_token_seconds",
+        ),
+    ],
+)
+def test_a_metric_under_a_new_name_is_told_with_the_one_it_is_near(
+    metrics: tuple[str, ...], named: str
+) -> None:
+    """Once a histogram; silent where the catalogue's name is there too."""
+
+    def found(*names: str) -> list[tuple[str, str]]:
+        rows = [{"metric": name, "signal": None} for name in names]
+        return texts("renamed", series=series(rows), quality=quality([{} for _ in rows]))
+
+    ((level, text),) = found(*metrics)
+    assert level == "warn"
+    assert f"and {named}, which the catalogue reads, is not there" in text
+    assert found(*metrics, named) == []
+
+
+def test_siblings_and_other_exporters_are_no_new_names() -> None:
+    """Names that differ by a whole word, exporters of their own, and a signal read under an older name."""
+    others = (
+        "vllm:mm_cache_queries_total", "vllm:request_prefill_kv_computed_tokens_sum", "mine_tokens_total",
+        "vllm:prompt_tokens_created", "sglang:gen_throughput", "kube_deployment_status_replicas_updated",
+    )  # fmt: skip
+    rows = [
+        {"metric": name, "signal": None, "source": load_catalogue().exporter_of(name).name} for name in others
+    ]
+    assert texts("renamed", series=series(rows), quality=quality([{} for _ in rows])) == []
+    older = [
+        {"metric": "vllm:gpu_cache_usage_perc", "signal": "kv_usage"},
+        {"metric": "vllm:kv_cache_usage", "signal": None},
+    ]
+    assert texts("renamed", series=series(older), quality=quality([{}, {}])) == []
+    half = [
+        {"metric": "vllm:prefix_cache_hits_total", "signal": "cached_share"},
+        {"metric": "vllm:prefix_cache_hit_total", "signal": None},
+    ]
+    assert texts("renamed", series=series(half), quality=quality([{}, {}])) == []
+
+
 def test_a_new_identity_is_a_restart() -> None:
     """One that begins after the other has ended; both at once are two processes."""
     rows = [labelled(worker_id="old"), labelled(worker_id="new")]
