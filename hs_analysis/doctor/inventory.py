@@ -150,6 +150,8 @@ KEEP_BUCKETS = (
     "export it with the rest"
 )
 
+KEEP_LENGTHS = "keep _sum and _count of dynamo_frontend_{}_tokens or vllm:request_{}_tokens"
+
 _IsMet = Callable[[DoctorContext, ServiceFrame, str], bool]
 
 
@@ -211,6 +213,11 @@ def _offered(_context: DoctorContext, frame: ServiceFrame, _role: str) -> bool:
     return frame.reference == "offered"
 
 
+def _works(_context: DoctorContext, frame: ServiceFrame, role: str) -> bool:
+    """Return whether the work of a pool is known, offered or served: the mix is one pool's by the other's."""
+    return frame.has("offered_tps", role) or frame.has(*frame.served(role))
+
+
 def _has_role(context: DoctorContext, frame: ServiceFrame, _role: str) -> bool:
     own = context.series.filter(pl.col("service") == frame.service).drop_nulls(["instance", "signal"])
     return "unknown" not in own["emitter_role"]
@@ -261,10 +268,15 @@ REQUIREMENT_ROWS: tuple[Requirement, ...] = (
         KEEP_BUCKETS.format(family="inter_token_latency_seconds")),
     Requirement("ratio", _POOLS, "a pool of its own", _has("instances"), "no P/D ratio", ROLE_LABEL,
         split=True),
-    Requirement("ratio", _SERVICE, "prompt lengths", _has("input_length"), "the mix can't be said",
-        "input_length", split=True),
-    Requirement("ratio", _SERVICE, "output lengths", _has("output_length"), "the mix can't be said",
-        "output_length", split=True),
+    Requirement("ratio", _PREFILL, "its work in tokens", _works, "the mix can't be said", "prefill_tps",
+        split=True),
+    Requirement("ratio", _DECODE, "its work in tokens", _works, "the mix can't be said", "decode_tps",
+        split=True),
+    Requirement("ratio", _SERVICE, "prompt lengths", _has("input_length"),
+        "if the mix moves, not what moved it", KEEP_LENGTHS.format("input_sequence", "prompt"), split=True),
+    Requirement("ratio", _SERVICE, "output lengths", _has("output_length"),
+        "if the mix moves, not what moved it", KEEP_LENGTHS.format("output_sequence", "generation"),
+        split=True),
     Requirement("selection and replay", _SERVICE, "offered load, not served", _offered,
         "an overload looks like less load: the backtest flatters", "request_rate"),
     Requirement("selection and replay", _POOLS, "the fleet as it was", _has("instances"),

@@ -291,6 +291,24 @@ def test_needs_name_the_switch() -> None:
     assert set(one["role"]) == {"service", "mixed"}
 
 
+def test_the_mix_needs_work_and_what_moves_it_lengths() -> None:
+    """Counters of tokens give the mix: no length is missed for it, and without them it is not known."""
+
+    def lacks(columns: dict[str, float]) -> set[tuple[str, str, str]]:
+        found = requirements(
+            scene(frames=(frame({"instances@prefill": 2.0, "instances@decode": 3.0} | columns),))
+        )
+        rows = found.filter((pl.col("stage") == "ratio") & (pl.col("state") == "lacks"))
+        return set(rows.select("role", "need", "without").iter_rows())
+
+    work = {"offered_tps@prefill": 900.0, "decode_tps@decode": 300.0}
+    lengths = {"input_length@service": 900.0, "output_length@service": 300.0}
+    unsaid, unmoved = "the mix can't be said", "if the mix moves, not what moved it"
+    assert lacks(work | lengths) == set()
+    assert lacks(work) == {("service", f"{what} lengths", unmoved) for what in ("prompt", "output")}
+    assert lacks(lengths) == {(role, "its work in tokens", unsaid) for role in ("prefill", "decode")}
+
+
 def test_pods_without_a_role_are_asked_for_a_label() -> None:
     lost = series([{"emitter_role": "unknown", "role_evidence": "none"}])
     found = requirements(scene(series=lost, frames=(frame({"instances@decode": 1.0}),)))
