@@ -86,7 +86,8 @@ def derived(service: Service) -> list[Block]:
         _capacity_table(service),
         *_noted("capacity", service.get("capacity"), lambda entry: entry["role"]),
         _target_table(service),
-        "[1] scale out above, in below: wanted ÷ current instances; [2] after scaling out / in",
+        "[1] what noise asks for: out above, in below, wanted ÷ current instances; [2] usual rests before "
+        "scaling out / in. The policy's own are hysteresis, reading and cooldown of policy.yaml",
         *_noted("target", service.get("thresholds"), lambda entry: f"{entry['signal']}@{entry['role']}"),
         *(startup_line(entry) for entry in service.get("startup") or [] if entry["births"]),
         *edges(service),
@@ -133,8 +134,8 @@ def _target_table(service: Service) -> Table:
     ]
     columns = [
         ("signal", "signal@role"), ("gpu", "gpu"), ("target", "target per instance"),
-        ("headroom", "of\ncapacity"), ("band", "out/in [1]"),
-        ("cooldown", "cooldown [2]"), ("status", "status"),
+        ("headroom", "of lower\nend or floor"), ("band", "noise asks:\nout/in [1]"),
+        ("cooldown", "usual rest\nout/in [2]"), ("status", "status"),
     ]  # fmt: skip
     return Table("Targets", _without_single_type(columns, rows), rows)
 

@@ -71,7 +71,7 @@ DERIVATIONS: dict[str, Derivation] = {
         "carried inside the SLO. For a signal other than served tokens it is what a "
         "monotone fit of that signal on load reads at this work. Growth follows the newest minute, shrinking "
         "the highest minute of the last five. The dead band is as wide as the noise of these two readings "
-        "needs, plus one instance of rounding on the way in.",
+        "needs, plus one instance of rounding on the way in. Selection may set another: policy.yaml has it.",
         "target = head-room × capacity;  out when wanted ÷ current > 1 + θ_out, in when < 1 − θ_in;  "
         "θ = z × noise ÷ mean, with z for the false crossings allowed a day",
         "capacity_points",

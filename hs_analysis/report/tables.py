@@ -202,16 +202,27 @@ def thresholds(name: str, service: Mapping[str, Any], chosen: Choice, anchors: A
     heads = [
         "signal",
         "target per instance",
-        "of capacity",
+        "of lower end or floor",
         "capacity",
-        "scale out above",
-        "scale in below",
-        "cooldown out",
-        "cooldown in",
+        "noise asks: out above",
+        "noise asks: in below",
+        "usual rest before out",
+        "usual rest before in",
         "status",
         "reason",
     ]
-    return table("Thresholds; intervals are 95 %", heads, rows)
+    return table("Thresholds; intervals are 95 %", heads, rows) | {"bands": _bands(chosen) if rows else ""}
+
+
+def _bands(chosen: Choice) -> str:
+    """Return where the bands and rests of the policy stand: what noise asks for is not what was selected."""
+    where = "The policy's own bands and rests are hysteresis, reading and cooldown of policy.yaml"
+    band, over_s = mapping(chosen.spec.get("hysteresis")), mapping(chosen.spec.get("reading")).get("over_s")
+    ratios = [band.get(key) for key in ("scale_out_ratio", "scale_in_ratio")]
+    if not chosen.follows or band.get("by_role") or not all(map(is_number, ratios)):
+        return f"{where}."
+    held = f" for {over_s:g} s" if is_number(over_s) else ""
+    return f"{where}: out above {ratios[0]:g}, in below {ratios[1]:g}{held}."
 
 
 def threshold_path(name: str, entry: Mapping[str, Any]) -> str:

@@ -308,8 +308,8 @@ class Threshold:
         Estimate | None,
         Field("what the signal reads at the capacity behind the target, and its interval", _PER_INSTANCE),
     ]
-    scale_out_ratio: Annotated[float | None, Field("scale out above", "wanted ÷ current")]
-    scale_in_ratio: Annotated[float | None, Field("scale in below", "wanted ÷ current")]
+    scale_out_ratio: Annotated[float | None, Field("out above, as noise asks", "wanted ÷ current")]
+    scale_in_ratio: Annotated[float | None, Field("in below, as noise asks", "wanted ÷ current")]
     cooldown_out_s: Annotated[
         float | None,
         Field("rest before a scale-out, as the policy's cooldown.scale_out_s", "s"),

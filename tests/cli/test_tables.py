@@ -68,6 +68,17 @@ def test_what_a_release_leaves_stands_above_the_numbers() -> None:
     assert tables.derived(found)[0] == "release: decode runs another version since noon"
 
 
+def test_bands_of_the_targets_are_what_noise_asks_for() -> None:
+    """The heads say so, and the line below where the policy's own are."""
+    blocks = tables.derived(service("simulated-days"))
+    heads = [head for block in blocks if isinstance(block, Table) for _, head in block.columns]
+    assert {"noise asks:\nout/in [1]", "of lower\nend or floor"} <= set(heads)
+    (note,) = [
+        block for block in blocks if isinstance(block, str) and block.startswith("[1] what noise asks")
+    ]
+    assert note.endswith("The policy's own are hysteresis, reading and cooldown of policy.yaml")
+
+
 def test_backtest_puts_the_selected_policy_first() -> None:
     """Then its file in sample and the neutral rule, then what ran; what is missing and why is said below."""
     found = service("simulated-days")

@@ -268,7 +268,8 @@ def test_a_target_is_told_with_the_capacity_it_comes_from():
     numbers = {one["name"]: one for one in about("derive", "threshold:decode_tps@decode")["numbers"]}
     known = numbers["the capacity it comes from"]
     assert (known["value"], list(known["interval"])) == (1549.5, [1502.0, 1596.9])
-    assert numbers["share of the capacity used"]["value"] == 0.85
+    assert numbers["share of the capacity's lower end, or of the floor"]["value"] == 0.85
+    assert numbers["out above, as noise asks"]["value"] == 1.05
 
 
 def test_every_number_has_its_own_interval():
@@ -427,7 +428,7 @@ def test_the_text_holds_what_the_data_holds():
         path("derive", "capacity@decode"),
     ):
         assert part in shown
-    assert "cooldown in: 15" in text(about("derive", "threshold:decode_tps@decode"))
+    assert "usual rest before in: 15" in text(about("derive", "threshold:decode_tps@decode"))
     assert "saved against recorded: 30" in text(about("replay", "decode_tps"))
     assert "nearest pairs P:D 9:10" in text(about("derive", "pd_ratio"))
     assert "saves most" in text(about("select", "decode_tps"))

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from report import sample as samples
 
-from hs_analysis.report import view
+from hs_analysis.report import tables, view
+from hs_analysis.report.cells import Anchors
 from hs_analysis.report.choice import choose, primary_thresholds
 from hs_analysis.report.tables import checks_line
 from hs_analysis.report.verdict import worst_first
@@ -226,6 +227,32 @@ def test_the_table_of_services_is_worst_first() -> None:
     ]
     rows = [({"decision": one}, {"id": str(place)}) for place, one in enumerate(decisions)]
     assert [line["id"] for line in worst_first(rows)] == ["2", "1", "0"]
+
+
+def test_bands_of_the_thresholds_are_not_taken_for_the_policys() -> None:
+    """The columns say what asks for them, the line below what the policy has, if that is one for all."""
+    found = page(samples.sample())["services"][0]["thresholds"]
+    heads = {head["text"] for head in found["columns"]}
+    assert heads >= {"of lower end or floor", "noise asks: out above", "noise asks: in below"}
+    start = "The policy's own bands and rests are hysteresis, reading and cooldown of policy.yaml"
+    assert found["bands"] == f"{start}: out above 1.05, in below 0.79."
+    one = samples.sample()
+    service, policy = one.summary["services"][0], next(iter(one.policies.values()))
+    for before, after, says in (
+        ("metadata:", "metadata:", ": out above 1.05, in below 0.79."),
+        (
+            "  hysteresis:",
+            "  reading: {over_s: 240}\n  hysteresis:",
+            ": out above 1.05, in below 0.79 for 240 s.",
+        ),
+        ("hysteresis: {", "hysteresis: {by_role: {decode: {}}, ", "."),
+        ("  hysteresis:", "  mode: hold\n  hysteresis:", "."),
+        ("  hysteresis:", "  other:", "."),
+    ):
+        choice = choose(service, policy.replace(before, after))
+        assert tables.thresholds("x", service, choice, Anchors())["bands"] == start + says
+    empty = tables.thresholds("x", {}, choose({}, ""), Anchors())
+    assert not empty["bands"]
 
 
 def test_every_evidence_path_has_one_place() -> None:
