@@ -11,7 +11,7 @@ import polars as pl
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.frames import BENCH, FROZEN_SERIES, LIVES, REQUESTS, empty
+from hs_analysis.schema.frames import BENCH, FROZEN_SERIES, INSTANCES, LIVES, REQUESTS, empty
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.settings import Settings
 
@@ -73,8 +73,8 @@ class DoctorContext:
     plan
         What the files lack of the plan beside them, as (level, text with the command that repeats it); None
         where there is no plan.
-    lives, frozen_series
-        Contracts LIVES and FROZEN_SERIES.
+    lives, frozen_series, instances
+        Contracts LIVES, FROZEN_SERIES and INSTANCES.
     requests, bench
         Contracts REQUESTS and BENCH.
     notes, copies
@@ -111,6 +111,7 @@ class DoctorContext:
     plan: tuple[tuple[str, str], ...] | None = None
     lives: pl.DataFrame = field(default_factory=lambda: empty(LIVES))
     frozen_series: pl.DataFrame = field(default_factory=lambda: empty(FROZEN_SERIES))
+    instances: pl.DataFrame = field(default_factory=lambda: empty(INSTANCES))
     requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))
     bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
     notes: tuple[tuple[str, str], ...] = ()

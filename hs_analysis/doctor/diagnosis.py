@@ -13,6 +13,7 @@ import polars as pl
 from hs_analysis.doctor import input_checks, instance_checks, renamed_metrics, series_checks, table_checks
 from hs_analysis.doctor.context import DoctorContext, Finding
 from hs_analysis.schema.frames import FINDINGS, check, empty
+from hs_analysis.schema.results import IDLE_INSTANCES
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ CHECKS: tuple[Check, ...] = (
     Check(
         ("frozen",), instance_checks.frozen, ("warn",),
         "look why it stopped; nothing else: no signal uses it",
+    ),
+    Check(
+        (IDLE_INSTANCES,), instance_checks.idle, ("warn",),
+        "look at the router; what is no part of the pool is `ignore` under `[roles]`",
     ),
     Check(("confounded",), series_checks.followed, ("pass",), "judge signals per instance"),
     Check(("roles",), input_checks.roles, _PASS_WARN, "how to give roles: `hsa help roles`"),

@@ -1,4 +1,4 @@
-"""Checks of instances: who came and went, who stopped to answer, and whose values stand still."""
+"""Checks of instances: who came and went, stopped to answer, stands still, or does no work."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from itertools import pairwise
 import polars as pl
 
 from hs_analysis.doctor.context import DoctorContext, Finding
-from hs_analysis.doctor.input_checks import listed, time_text
-from hs_analysis.schema.aligned import POOL_ROLES
+from hs_analysis.doctor.input_checks import listed, number, time_text
+from hs_analysis.schema.aligned import OUTPUT_TOKENS, POOL_ROLES, PROMPT_TOKENS, REQUESTS
+from hs_analysis.schema.number_text import percent
+from hs_analysis.schema.results import IDLE_INSTANCES
 
 ENDED_STEPS, ENDED_S = 5.0, 120.0
 """A series that ends so many steps and so long [s] before its instance does has ended."""
@@ -25,6 +27,32 @@ FROZEN_BY = {
     "peers": "the others of its pool move on",
 }
 """What tells that an instance is frozen, in words."""
+
+_PROMPTS = tuple(signal for signal, _ in reversed(PROMPT_TOKENS))
+_OUTPUTS = tuple(signal for signal, _ in OUTPUT_TOKENS)
+_LAST = (*(signal for signal, _ in REQUESTS), "running")
+WORK = {
+    "prefill": (*_PROMPTS, *_LAST),
+    "decode": (*_OUTPUTS, *_LAST),
+    "mixed": (*_OUTPUTS, *_PROMPTS, *_LAST),
+}
+"""What an instance's share of its pool's work is told by, the best first. Raw prompt tokens come before those
+that missed the cache: an instance that finds them there is not idle."""
+
+IDLE_SHARE = 0.1
+"""Work below so much of the pool's mean per instance is none [ratio]; default of this project."""
+
+IDLE_ROWS = 0.9
+"""An idle instance does none in so much of its time, when its pool works [ratio]; default of this project."""
+
+WORKING_SHARE = 0.2
+"""A pool works where it does so much of its mean work [ratio]; default of this project."""
+
+IDLE_LEAST_S = 3600.0
+"""Time with others of a working pool that judges an instance [s]; default of this project."""
+
+SPARSE_ROWS = 0.5
+"""Where even the busy do none in so much of their time, no share tells [ratio]; default of this project."""
 
 _KEY = ["service", "capture", "role", "instance"]
 
@@ -148,3 +176,77 @@ def frozen(context: DoctorContext) -> list[Finding]:
             )
         )  # fmt: skip
     return found
+
+
+def idle(context: DoctorContext) -> list[Finding]:
+    """Instances that get next to none of their pool's work while the others work."""
+    found = []
+    pools = context.instances.sort(_KEY).group_by("service", "role", maintain_order=True)
+    for (service, role), rows in pools:
+        judged = _work_of_each(rows, str(role))
+        alone = judged.filter("idle")
+        if alone.is_empty():
+            continue
+        moments = alone.unique(["capture", "t"])
+        work, own, fair = (
+            number(column.sum()) for column in (moments["total"], alone["value"], alone["mean"])
+        )
+        names = [f"{capture}/{name}" if capture else name for capture, name in _each(alone)]
+        text = (
+            f"{len(names)} of {len(_each(rows))} {role} instances ({listed(names, MOST_NAMED)}) did "
+            f"{percent(own / work)} of the work ({alone['signal'][0]}) in "
+            f"{number(moments['row_s'].sum()) / 3600.0:.3g} h, where a fair share is {percent(fair / work)}: "
+            "capacity and counts per instance rest on instances that share the load; look at the router "
+            "(session affinity, cache-aware routing, one round-robin over two pools), or leave out what is "
+            "no part of the pool, as ignore under [roles]"
+        )
+        times = alone.select(
+            pl.col("t").min(), (pl.col("t") + pl.duration(seconds="row_s")).max().alias("end")
+        )
+        start, end = times.row(0)
+        found.append(
+            Finding(
+                IDLE_INSTANCES, "warn", text, service=str(service), value=own / work, start=start, end=end
+            )
+        )
+    return found
+
+
+def _each(rows: pl.DataFrame) -> list[tuple[str, str]]:
+    """Return capture and name of the instances of a pool."""
+    return list(rows.select("capture", "instance").unique().sort("capture", "instance").iter_rows())
+
+
+def _work_of_each(rows: pl.DataFrame, role: str) -> pl.DataFrame:
+    """Return the work of each instance where it can be compared, beside that of its pool, and who is idle.
+
+    Compared is where a pool works and two of its instances or more report; no value is no zero.
+    """
+    place, pool = ["capture", "t"], ["capture"]
+    known = rows.drop_nulls("value")
+    moving = set(known.filter(pl.col("value") > 0)["signal"])
+    signal = next((one for one in WORK[role] if one in moving), None)
+    return (
+        known.filter(pl.col("signal") == signal)
+        .with_columns(
+            pl.col("value").sum().over(place).alias("total"),
+            pl.col("value").mean().over(place).alias("mean"),
+            pl.len().over(place).alias("reporting"),
+            pl.col("t").unique().sort().diff().min().dt.total_seconds().over(pool).alias("row_s"),
+        )
+        .filter(pl.col("reporting") > 1)
+        .filter(pl.col("total") > WORKING_SHARE * pl.col("total").mean().over(pool))
+        .with_columns((pl.col("value") < IDLE_SHARE * pl.col("mean")).alias("none"))
+        .with_columns(
+            (
+                (pl.col("row_s").sum() >= IDLE_LEAST_S)
+                & (pl.col("none").mean() >= IDLE_ROWS)
+                & (pl.col("value").sum() < IDLE_SHARE * pl.col("mean").sum())
+            )
+            .over("capture", "instance")
+            .alias("idle")
+        )
+        .with_columns(
+            pl.col("idle") & (pl.col("none").filter(~pl.col("idle")).mean() < SPARSE_ROWS).over(pool)
+        )
+    )

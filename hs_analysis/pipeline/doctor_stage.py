@@ -119,6 +119,7 @@ def _scene(work: Work) -> DoctorContext:
         plan=_lacks(inputs.get("plan")),
         lives=tables.read(work.run, "lives"),
         frozen_series=tables.read(work.run, "frozen_series"),
+        instances=tables.read(work.run, "instances"),
         requests=tables.read(work.run, "requests"),
         bench=tables.read(work.run, "bench"),
         notes=tuple((note["name"], note["text"]) for note in counts["infos"]),

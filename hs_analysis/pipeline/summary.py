@@ -15,6 +15,7 @@ from hs_analysis.schema.number_text import percent, percent_beside
 from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import (
     ALARM,
+    IDLE_INSTANCES,
     WITHOUT_SERVICE,
     CandidateScore,
     Derived,
@@ -29,6 +30,8 @@ from hs_analysis.schema.summary import SCHEMA_VERSION, ServiceSummary, Summary, 
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from hs_analysis.schema.decision import PolicyDecision
 
 
@@ -230,6 +233,21 @@ def replaced_warning(service: str) -> dict[str, str]:
 def unserved_warnings(sentences: Sequence[str]) -> list[dict[str, str]]:
     """Return a warning for every pool whose instances belong to no service: no answer counts them."""
     return [{"code": WITHOUT_SERVICE, "text": text} for text in sentences]
+
+
+def idle_warnings(findings: pl.DataFrame) -> list[dict[str, str]]:
+    """Return a warning for every pool in which an instance does no work: its capacity may be more.
+
+    Parameters
+    ----------
+    findings
+        Frame of contract FINDINGS.
+    """
+    return [
+        {"code": IDLE_INSTANCES, "text": f"{one['service']}: {one['text']}"}
+        for one in findings.iter_rows(named=True)
+        if one["check"] == IDLE_INSTANCES
+    ]
 
 
 def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:

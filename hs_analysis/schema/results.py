@@ -29,7 +29,9 @@ SpeedBasis = Literal["capacity", "profile", "equal_queue", "bench"]
 ReleaseKind = Literal["released", "tried", "under_way"]
 
 WITHOUT_SERVICE, ALARM = "instances_without_service", "policy_alarm"
-"""Codes of warnings: instances with a role belong to no service, and what speaks against a policy."""
+IDLE_INSTANCES = "idle_instances"
+"""Codes of warnings: instances with a role belong to no service, what speaks against a policy, and
+instances that do no work while their pool works."""
 
 _PER_INSTANCE = "unit of the signal per instance"
 _RATIO = "prefill ÷ decode"
