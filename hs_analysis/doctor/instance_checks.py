@@ -181,20 +181,23 @@ def frozen(context: DoctorContext) -> list[Finding]:
 def idle(context: DoctorContext) -> list[Finding]:
     """Instances that get next to none of their pool's work while the others work."""
     found = []
-    pools = context.instances.sort(_KEY).group_by("service", "role", maintain_order=True)
-    for (service, role), rows in pools:
-        judged = _work_of_each(rows, str(role))
-        alone = judged.filter("idle")
+    for service, role in context.instances.select("service", "role").unique().sort("service", "role").rows():
+        own = (pl.col("service") == service) & (pl.col("role") == role)
+        counted = context.instances.filter(own & pl.col("signal").is_in(WORK[role]) & (pl.col("value") >= 0))
+        moving = set(counted.filter(pl.col("value") > 0)["signal"].unique())
+        signal = next((one for one in WORK[role] if one in moving), "")
+        rows = counted.filter(pl.col("signal") == signal).select("capture", "instance", "t", "value")
+        alone = _work_of_each(rows).filter("idle")
         if alone.is_empty():
             continue
-        moments = alone.unique(["capture", "t"])
-        work, own, fair = (
+        moments = alone.unique(["capture", "t"], maintain_order=True)
+        work, done, fair = (
             number(column.sum()) for column in (moments["total"], alone["value"], alone["mean"])
         )
         names = [f"{capture}/{name}" if capture else name for capture, name in _each(alone)]
         text = (
             f"{len(names)} of {len(_each(rows))} {role} instances ({listed(names, MOST_NAMED)}) did "
-            f"{percent(own / work)} of the work ({alone['signal'][0]}) in "
+            f"{percent(done / work)} of the work ({signal}) in "
             f"{number(moments['row_s'].sum()) / 3600.0:.3g} h, where a fair share is {percent(fair / work)}: "
             "capacity and counts per instance rest on instances that share the load; look at the router "
             "(session affinity, cache-aware routing, one round-robin over two pools), or leave out what is "
@@ -205,9 +208,7 @@ def idle(context: DoctorContext) -> list[Finding]:
         )
         start, end = times.row(0)
         found.append(
-            Finding(
-                IDLE_INSTANCES, "warn", text, service=str(service), value=own / work, start=start, end=end
-            )
+            Finding(IDLE_INSTANCES, "warn", text, service=service, value=done / work, start=start, end=end)
         )
     return found
 
@@ -217,18 +218,14 @@ def _each(rows: pl.DataFrame) -> list[tuple[str, str]]:
     return list(rows.select("capture", "instance").unique().sort("capture", "instance").iter_rows())
 
 
-def _work_of_each(rows: pl.DataFrame, role: str) -> pl.DataFrame:
+def _work_of_each(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the work of each instance where it can be compared, beside that of its pool, and who is idle.
 
     Compared is where a pool works and two of its instances or more report; no value is no zero.
     """
     place, pool = ["capture", "t"], ["capture"]
-    known = rows.drop_nulls("value")
-    moving = set(known.filter(pl.col("value") > 0)["signal"])
-    signal = next((one for one in WORK[role] if one in moving), None)
     return (
-        known.filter(pl.col("signal") == signal)
-        .with_columns(
+        rows.with_columns(
             pl.col("value").sum().over(place).alias("total"),
             pl.col("value").mean().over(place).alias("mean"),
             pl.len().over(place).alias("reporting"),
