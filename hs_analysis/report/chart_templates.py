@@ -38,7 +38,7 @@ HERE, LOAD = "this history", "its load"
 
 FRONT_KINDS = (
     "selected policy", "candidates that no other beats (training window)", "other controllers",
-    "what ran or runs today, static peak, timetable", "lower bound",
+    "what ran or runs today, static peak, timetable", "best schedule found",
 )  # fmt: skip
 """Kinds of marks of hours against windows over the limit."""
 

@@ -144,7 +144,9 @@ def _kind(name: str, headline: str) -> str:
 
 
 def _said(name: str) -> str:
-    return {HINDSIGHT: "lower bound (hindsight)", DEFAULT_HPA: "default HPA"}.get(name, policy_name(name))
+    return {HINDSIGHT: "hindsight (best schedule found)", DEFAULT_HPA: "default HPA"}.get(
+        name, policy_name(name)
+    )
 
 
 def _hours(entry: Mapping[str, Any]) -> Any:

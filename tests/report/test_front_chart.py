@@ -58,7 +58,7 @@ def test_all_that_was_replayed_is_drawn_by_its_kind() -> None:
     assert list(kinds.values()).count(SELECTED) == 1
     assert kinds["default HPA"] == kinds["HeteroScale's own rule (neutral)"] == OTHER
     assert kinds["current"] == kinds["static peak"] == kinds["timetable"] == kinds["recorded"] == STILL
-    assert kinds["lower bound (hindsight)"] == BOUND
+    assert kinds["hindsight (best schedule found)"] == BOUND
     assert not {"kthena", "oracle", "exported numbers (in sample)"} & set(kinds)
 
 
@@ -92,7 +92,7 @@ def test_every_mark_of_the_test_window_is_named_once() -> None:
     labels = [one["label"] for one in drawn(service()) if one["label"]]
     named = ", ".join(labels)
     for name in ("selected policy", "HeteroScale's own rule", "default HPA", "current", "static peak",
-                 "timetable", "lower bound (hindsight)", "recorded"):  # fmt: skip
+                 "timetable", "hindsight (best schedule found)", "recorded"):  # fmt: skip
         assert named.count(name) == 1, name
     together = next(label for label in labels if label.startswith("selected policy"))
     assert together == "selected policy, default HPA, HeteroScale's own rule (neutral)"
