@@ -19,6 +19,7 @@ from hs_analysis.schema.aligned import (
     column,
     served_signal,
 )
+from hs_analysis.schema.constants import COLLECTED_MAX_S
 
 DERIVED = {one.id: one.unit for one in WORKED_OUT}
 """Quantities that alignment works out, and their units."""
@@ -110,9 +111,11 @@ def _effective_intervals(
 ) -> dict[tuple[str, str, int], float | None]:
     """Return the median effective interval of a signal's series: a gauge's copies carry no news.
 
-    A queue that reads 0 for hours is no copy: it was looked at and found empty at every scrape.
+    A queue that reads 0 for hours is no copy: it was looked at and found empty at every scrape. Nor is any
+    other gauge that stands for longer than collectors wait (``COLLECTED_MAX_S``).
     """
-    news = pl.when((pl.col("read") == "gauge") & ~pl.col("signal").is_in(queues)).then("news_s")
+    copied = (pl.col("news_s") <= COLLECTED_MAX_S) & ~pl.col("signal").is_in(queues)
+    news = pl.when((pl.col("read") == "gauge") & copied).then("news_s")
     spacing = (
         terms.filter(pl.col("side") == "num")
         .join(quality, "series_id")

@@ -17,31 +17,40 @@ TABLE = pl.DataFrame(
         "tbt_over_low@decode": [0.0] * 4,
         "queue_length@decode": [0.0, 0.0, 2.0, 0.0],
         "instances@decode": [3.0] * 4,
+        "sm_activity@decode": [1.0] * 4,
     }
 )
 OWN = pl.DataFrame(
     {
-        "signal": ["gpu_util", "request_rate", "tbt_over_low", "queue_length"],
-        "role": ["decode", "service", "decode", "decode"],
-        "source": ["dcgm", "dynamo_frontend", "vllm", "vllm"],
-        "preference": [0, 0, 101, 0],
+        "signal": ["gpu_util", "request_rate", "tbt_over_low", "queue_length", "sm_activity"],
+        "role": ["decode", "service", "decode", "decode", "decode"],
+        "source": ["dcgm", "dynamo_frontend", "vllm", "vllm", "dcgm"],
+        "preference": [0, 0, 101, 0, 0],
     }
 )
 TERMS = pl.DataFrame(
     {
-        "signal": ["gpu_util", "gpu_util", "request_rate", "request_rate", "tbt_over_low", "queue_length"],
-        "role": ["decode", "decode", "service", "service", "decode", "decode"],
-        "preference": [0, 0, 0, 1, 101, 0],
-        "side": ["num"] * 6,
-        "read": ["gauge", "gauge", "rate", "rate", "rate", "gauge"],
-        "series_id": [0, 1, 2, 3, 4, 5],
+        "signal": [
+            "gpu_util",
+            "gpu_util",
+            "request_rate",
+            "request_rate",
+            "tbt_over_low",
+            "queue_length",
+            "sm_activity",
+        ],
+        "role": ["decode", "decode", "service", "service", "decode", "decode", "decode"],
+        "preference": [0, 0, 0, 1, 101, 0, 0],
+        "side": ["num"] * 7,
+        "read": ["gauge", "gauge", "rate", "rate", "rate", "gauge", "gauge"],
+        "series_id": [0, 1, 2, 3, 4, 5, 6],
     }
 )
 QUALITY = pl.DataFrame(
     {
-        "series_id": [0, 1, 2, 3, 4, 5],
-        "interval_s": [15.0, 15.0, 15.0, 5.0, None, 15.0],
-        "news_s": [30.0, 30.0, 600.0, 5.0, None, 19725.0],
+        "series_id": [0, 1, 2, 3, 4, 5, 6],
+        "interval_s": [15.0, 15.0, 15.0, 5.0, None, 15.0, 15.0],
+        "news_s": [30.0, 30.0, 600.0, 5.0, None, 19725.0, 6738.75],
     }
 )
 
@@ -61,6 +70,11 @@ def test_copies_of_a_gauge_carry_no_news() -> None:
 def test_a_queue_that_stands_at_zero_is_news_at_every_scrape() -> None:
     """Empty for five hours is no copy: rows as wide as that would leave nothing to judge it on."""
     assert info("queue_length@decode").interval_s == 15.0
+
+
+def test_a_gauge_that_stands_for_hours_is_flat_and_no_copy() -> None:
+    """A GPU at 100 % all day: there is a sample at every scrape, and nothing in it."""
+    assert info("sm_activity@decode").interval_s == 15.0
 
 
 def test_what_has_no_interval_of_its_own_has_the_usual_one() -> None:
@@ -87,5 +101,5 @@ def test_coverage_is_the_share_of_windows_with_a_value() -> None:
     assert info("gpu_util@decode").coverage == 0.75
     assert info("request_rate@service").coverage == 0.5
     assert [one.signal for one in signal_infos(TABLE, OWN, TERMS, QUALITY, load_catalogue(), 15.0)] == [
-        "gpu_util", "request_rate", "tbt_over_low", "queue_length", "instances",
+        "gpu_util", "request_rate", "tbt_over_low", "queue_length", "instances", "sm_activity",
     ]  # fmt: skip

@@ -213,6 +213,13 @@ def test_a_check_speaks(check: str, changes: dict[str, Any], level: str, words: 
     assert any(words in text for text in found["text"])
 
 
+def test_a_gauge_that_is_flat_is_not_collected_rarely() -> None:
+    """A GPU at 100 % for hours: nothing is copied."""
+    flat = series([{"source": "dcgm", "metric": "DCGM_FI_DEV_GPU_UTIL"}])
+    found = diagnose(scene(series=flat, quality=quality([{"news_s": 6738.75}])))
+    assert "repeats" not in found.filter(pl.col("level") == "warn")["check"].to_list()
+
+
 def test_instances_without_a_service_come_before_mere_series() -> None:
     """A pool that no answer counts matters more than a series nobody asked for."""
     found = input_checks.unmapped(scene(series=series([{"service": None}]), unserved=("1 instance is lost",)))
