@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from hs_analysis.report.choice import mapping, records
@@ -230,13 +231,12 @@ def _watch(bodies: Sequence[Mapping[str, Any]], decision: Mapping[str, Any]) -> 
         )
     for pool in records(decision.get("pools")):
         loads = mapping(pool.get("at_load"))
-        counts = [
-            f"{fixed(mapping(loads.get(load)).get('recommended'), 1)} at {load} load"
-            for load in LOADS
-            if is_number(mapping(loads.get(load)).get("recommended"))
-        ]
-        if counts:
-            why = f"Expect these {pool.get('role')} instances: {', '.join(counts)}."
+        named = [(load, mapping(loads.get(load)).get("recommended")) for load in LOADS]
+        known = [(load, float(count)) for load, count in named if is_number(count)]
+        rising = all(lower <= higher for (_, lower), (_, higher) in pairwise(known))
+        if known and rising:  # a window shorter than the policy's own lags shows no count of a load
+            counts = ", ".join(f"{fixed(count, 1)} at {load} load" for load, count in known)
+            why = f"Expect these {pool.get('role')} instances: {counts}."
             yield ApplyStep(command="", why=why)
     yield ApplyStep(
         command="", why="After a week, type hsa pull and hsa run again, and hsa compare both runs."

@@ -15,6 +15,7 @@ from hs_analysis.pipeline.records import to_plain
 from hs_analysis.report.answer import answer_of
 from hs_analysis.report.apply import ExportedFile, Section, guide, markdown, next_command
 from hs_analysis.report.choice import choose
+from hs_analysis.report.decision_words import LOADS
 from hs_analysis.report.first_screen import first_screen
 from hs_analysis.schema.exported import ApplyGuide
 from hs_analysis.schema.names import TARGET_TITLES
@@ -135,6 +136,15 @@ def test_terminal_report_and_page_read_the_same_steps() -> None:
     shown = [one["command"] for one in first_screen(whole, choose(whole, PAIR))["apply"] if one["command"]]
     assert shown == commands([*found.check, *found.steps, *found.watch])
     assert all(f"   {command}\n" in page(found) for command in shown)
+
+
+def test_counts_to_expect_never_fall_as_the_load_rises() -> None:
+    """Those of a window shorter than the policy's own lags do, and are left out."""
+    for counts, said in (((2.0, 2.0, 3.5), True), ((5.5, 7.0, 6.2), False)):
+        loads = {load: {"recommended": one} for load, one in zip(LOADS, counts, strict=True)}
+        decision = MADE | {"pools": [POOLS[0] | {"at_load": loads}]}
+        watch = " ".join(step.why for step in guide(decision, "keda", files_of("keda"), []).watch)
+        assert ("Expect these prefill instances: 2.0 at low load" in watch) == said
 
 
 def test_what_is_not_recommended_says_so_and_why_first() -> None:
