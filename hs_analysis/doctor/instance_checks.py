@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 
 import polars as pl
@@ -9,6 +11,7 @@ import polars as pl
 from hs_analysis.doctor.context import DoctorContext, Finding
 from hs_analysis.doctor.input_checks import listed, number, time_text
 from hs_analysis.schema.aligned import OUTPUT_TOKENS, POOL_ROLES, PROMPT_TOKENS, REQUESTS
+from hs_analysis.schema.constants import HOUR_S
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import IDLE_INSTANCES
 
@@ -178,12 +181,70 @@ def frozen(context: DoctorContext) -> list[Finding]:
     return found
 
 
+@dataclass(frozen=True)
+class IdlePool:
+    """Instances of a pool that do next to none of its work while the others work.
+
+    ``names`` are theirs, of ``count`` there were; ``done_ratio`` is their share of the work that ``signal``
+    counts, ``fair_ratio`` what it were if all did alike, in the ``hours`` from ``start`` to ``end`` in which
+    they can be compared.
+    """
+
+    service: str
+    role: str
+    names: tuple[str, ...]
+    count: int
+    signal: str
+    done_ratio: float
+    fair_ratio: float
+    hours: float
+    start: datetime
+    end: datetime
+
+    @property
+    def short(self) -> str:
+        """How many are idle, and how much."""
+        of = f"{len(self.names)} of {self.count} {self.role} instances"
+        return f"{of} did {percent(self.done_ratio)} of the work"
+
+    @property
+    def sentence(self) -> str:
+        """The same with their names, since when, and what were fair."""
+        return (
+            f"{len(self.names)} of {self.count} {self.role} instances ({listed(self.names, MOST_NAMED)}) did "
+            f"{percent(self.done_ratio)} of the work ({self.signal}) in {self.hours:.3g} h, where a fair "
+            f"share is {percent(self.fair_ratio)}"
+        )
+
+
 def idle(context: DoctorContext) -> list[Finding]:
     """Instances that get next to none of their pool's work while the others work."""
+    remedy = (
+        "capacity and counts per instance rest on instances that share the load; look at the router (session "
+        "affinity, cache-aware routing, one round-robin over two pools), or leave out what is no part of the "
+        "pool, as ignore under [roles]"
+    )
+    return [
+        Finding(
+            IDLE_INSTANCES, "warn", f"{one.sentence}: {remedy}", service=one.service, value=one.done_ratio,
+            start=one.start, end=one.end,
+        )
+        for one in idle_pools(context.instances)
+    ]  # fmt: skip
+
+
+def idle_pools(instances: pl.DataFrame) -> list[IdlePool]:
+    """Return the pools with idle instances.
+
+    Parameters
+    ----------
+    instances
+        Rows of the contract INSTANCES; a value that is missing is no zero.
+    """
     found = []
-    for service, role in context.instances.select("service", "role").unique().sort("service", "role").rows():
+    for service, role in instances.select("service", "role").unique().sort("service", "role").rows():
         own = (pl.col("service") == service) & (pl.col("role") == role)
-        counted = context.instances.filter(own & pl.col("signal").is_in(WORK[role]) & (pl.col("value") >= 0))
+        counted = instances.filter(own & pl.col("signal").is_in(WORK[role]) & (pl.col("value") >= 0))
         moving = set(counted.filter(pl.col("value") > 0)["signal"].unique())
         signal = next((one for one in WORK[role] if one in moving), "")
         rows = counted.filter(pl.col("signal") == signal).select("capture", "instance", "t", "value")
@@ -194,22 +255,17 @@ def idle(context: DoctorContext) -> list[Finding]:
         work, done, fair = (
             number(column.sum()) for column in (moments["total"], alone["value"], alone["mean"])
         )
-        names = [f"{capture}/{name}" if capture else name for capture, name in _each(alone)]
-        text = (
-            f"{len(names)} of {len(_each(rows))} {role} instances ({listed(names, MOST_NAMED)}) did "
-            f"{percent(done / work)} of the work ({signal}) in "
-            f"{number(moments['row_s'].sum()) / 3600.0:.3g} h, where a fair share is {percent(fair / work)}: "
-            "capacity and counts per instance rest on instances that share the load; look at the router "
-            "(session affinity, cache-aware routing, one round-robin over two pools), or leave out what is "
-            "no part of the pool, as ignore under [roles]"
-        )
+        names = tuple(f"{capture}/{name}" if capture else name for capture, name in _each(alone))
         times = alone.select(
             pl.col("t").min(), (pl.col("t") + pl.duration(seconds="row_s")).max().alias("end")
         )
         start, end = times.row(0)
         found.append(
-            Finding(IDLE_INSTANCES, "warn", text, service=service, value=done / work, start=start, end=end)
-        )
+            IdlePool(
+                service, role, names, len(_each(rows)), signal, done / work, fair / work,
+                number(moments["row_s"].sum()) / HOUR_S, start, end,
+            )
+        )  # fmt: skip
     return found
 
 

@@ -13,6 +13,7 @@ import polars as pl
 import hs_analysis
 from hs_analysis.controllers import HeteroScale
 from hs_analysis.derive import other_version
+from hs_analysis.doctor import idle_pools
 from hs_analysis.export import Loss
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.beside import policies_beside, require_spoken_of
@@ -607,7 +608,7 @@ def write_policies(work: Work) -> Outcome:
     series = tables.read(work.run, "series")
     entries = {entry["service"]: entry for entry in read_entries(work.run)}
     policies, notes, decisions = [], {}, {}
-    unserved = without_service(work.run, work.settings)
+    unserved, alone = without_service(work.run, work.settings), idle_pools(tables.read(work.run, "instances"))
     for frame in read_frames(work.run):
         verdicts = read_verdicts(work.run, frame.service)
         primaries, _ = policy_primaries(work.run, frame.service)
@@ -626,7 +627,9 @@ def write_policies(work: Work) -> Outcome:
         made = replace(made, replay=dict(note))
         grounds = _grounds(work, frame, made, derived, entries[frame.service])
         count = sum(len(one.instances) for one in lost)
-        decision = decide_on(replace(grounds, unserved_instances=count), _consequences(work, frame, made))
+        idle = tuple(one.short for one in alone if one.service == frame.service)
+        grounds = replace(grounds, unserved_instances=count, idle=idle)
+        decision = decide_on(grounds, _consequences(work, frame, made))
         policies.append(rounded(with_decision(made, decision)))
         notes[frame.service], decisions[frame.service] = warnings, decision
     for name in tested_names(work.run):

@@ -82,6 +82,8 @@ class Grounds:
         Length of the history [s], and recorded seconds per weekday, Monday first (UTC).
     unserved_instances
         Instances with a role in the service's namespace that belong to no service.
+    idle
+        Of each pool with instances that do none of its work, a sentence.
     day
         The policy as its file holds it and what ran, replayed on the one day of the history; None where a
         part of the history could be held back.
@@ -99,6 +101,7 @@ class Grounds:
     span_s: float = 0.0
     weekday_s: tuple[float, ...] = (0.0,) * len(DAYS)
     unserved_instances: int = 0
+    idle: Sequence[str] = ()
     day: tuple[PolicyReplay, PolicyReplay] | None = None
 
     @property
@@ -466,6 +469,10 @@ def _all_served(grounds: Grounds) -> Reason | None:
     return Reason("unserved_instances", text, float(count), 0.0)
 
 
+def _load_shared(grounds: Grounds) -> Reason | None:
+    return Reason("idle_instances", "; ".join(grounds.idle)) if grounds.idle else None
+
+
 def _holds_slo(grounds: Grounds) -> Reason | None:
     share = None if grounds.row is None else grounds.row.slo_violation_ratio
     allowed = grounds.slo.allowed_window_share
@@ -615,6 +622,7 @@ CRITERIA: tuple[Criterion, ...] = (
     Criterion(_on_hold, LOW, "Answer the refusals: hsa plan-test says what to record."),
     Criterion(_pools_sized, LOW, "Record a signal of the pool that nothing sizes: hsa doctor names them."),
     Criterion(_all_served, LOW, "Map the instances that belong to no service: hsa doctor gives the lines."),
+    Criterion(_load_shared, LOW, "Look at the router: instances that do no work are counted as if they did."),
     Criterion(_holds_slo, LOW, "Lower the head-room ratio, or give the pools more room before you apply it."),
     Criterion(_backtested, LOW, "Record at least twice as long, so that a part is left to replay."),
     Criterion(_calibrated, ONE, "See in the report how far off the replay is for each latency."),

@@ -92,8 +92,8 @@ SHORTEST_S = 60.0
 on simulated services."""
 
 COLLECTED_MAX_S = 600.0
-"""Longest time between two looks of a collector, where that of dcgm-exporter takes 30 s: a gauge that stands
-for longer is flat, its samples no copies of each other [s]. Default of this project."""
+"""Longest time between two looks of a collector, where that of dcgm-exporter takes 30 s: a gauge without a
+change for longer is flat, its samples no copies of each other [s]. Default of this project."""
 
 SCRAPES_PER_WINDOW = 4
 """Scrapes that the range of a query holds at least, as users of Prometheus are advised: a rate needs two

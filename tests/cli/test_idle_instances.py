@@ -44,3 +44,5 @@ def test_a_run_warns_of_an_idle_instance(tmp_path: Path, other: float, words: st
     found = [one["text"] for one in summary["warnings"] if one["code"] == "idle_instances"]
     assert len(found) == ("warning (idle_instances): ns/m: " in ran.stdout) == bool(words)
     assert all(text.startswith(f"ns/m: {words} did <0.01 % of the work") for text in found)
+    reasons = [one["code"] for one in summary["services"][0]["decision"]["confidence_reasons"]]
+    assert ("idle_instances" in reasons) == bool(words)

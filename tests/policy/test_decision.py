@@ -100,6 +100,7 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
         "low",
     ),
     "unserved_instances": ({"unserved_instances": 3}, "low"),
+    "idle_instances": ({"idle": ("1 of 2 decode instances did <0.01 % of the work",)}, "low"),
     "slo_not_held": ({"replay": backtest(ours=0.06, theirs=0.09)}, "low"),
     "not_backtested": ({"replay": ReplayResult(None, None)}, "low"),
     "not_calibrated": ({"replay": backtest(status="not_calibrated")}, "medium"),
