@@ -19,7 +19,7 @@ from hs_analysis.schema.aligned import (
     column,
     served_signal,
 )
-from hs_analysis.schema.constants import COLLECTED_MAX_S
+from hs_analysis.schema.constants import SUSTAINED_S
 
 DERIVED = {one.id: one.unit for one in WORKED_OUT}
 """Quantities that alignment works out, and their units."""
@@ -112,9 +112,10 @@ def _effective_intervals(
     """Return the median effective interval of a signal's series: a gauge's copies carry no news.
 
     A queue that reads 0 for hours is no copy: it was looked at and found empty at every scrape. Nor is any
-    other gauge that stands for longer than collectors wait (``COLLECTED_MAX_S``).
+    other gauge that stands for longer than a load is averaged over (``SUSTAINED_S``): no collector waits so
+    long, and it is flat.
     """
-    copied = (pl.col("news_s") <= COLLECTED_MAX_S) & ~pl.col("signal").is_in(queues)
+    copied = (pl.col("news_s") <= SUSTAINED_S) & ~pl.col("signal").is_in(queues)
     news = pl.when((pl.col("read") == "gauge") & copied).then("news_s")
     spacing = (
         terms.filter(pl.col("side") == "num")

@@ -157,13 +157,10 @@ CALM_OVER_MAX = 0.002
 """Mean share of samples over the limit in the busiest rows up to which a history was calm [ratio]. Measured
 on simulated services."""
 
-GROWTH_OVER_MAX = 0.02
-"""Share of windows in which the load may outgrow a target; the SLO allows five in a hundred [ratio]. Measured
-on closed loops of simulated services."""
-
-GROWTH_OVER_MORE = 0.0025
-"""By how much that share may be over the windows that broke the SLO as it ran, in each pool: half a point in
-both together, of the one that counts as worse [ratio]. Measured on closed loops of simulated services."""
+GROWTH_OVER = (0.0025, 0.02)
+"""Share of windows in which the load may outgrow a target: by how much it may be over the windows that broke
+the SLO as it ran, in each pool (in both half of the point that counts as worse), and its most, where the SLO
+allows five in a hundred [ratio]. Measured on closed loops of simulated services."""
 
 GROWTH_ROWS_MIN = 300
 """Fewest rows that a quantile of growth is read from: one or two of them lie over it [rows]. Default of this

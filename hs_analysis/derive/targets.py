@@ -14,8 +14,7 @@ from hs_analysis.derive.capacity_laws import violating
 from hs_analysis.derive.constants import (
     CALM_OVER_MAX,
     END_SHARE,
-    GROWTH_OVER_MAX,
-    GROWTH_OVER_MORE,
+    GROWTH_OVER,
     GROWTH_ROWS_MIN,
 )
 from hs_analysis.derive.rows import Groups, RoleRows, centred_mean, smooth_rows, trailing_mean
@@ -121,7 +120,7 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
 Floats = NDArray[np.float64]
 
 
-def ramp_growth(rows: RoleRows, startup_s: float, over: float = GROWTH_OVER_MAX) -> float | None:
+def ramp_growth(rows: RoleRows, startup_s: float, over: float = GROWTH_OVER[1]) -> float | None:
     """Return by how much the load grows within a start-up time, but for a share of the rows [ratio].
 
     That quantile of x₅(t + start-up) ÷ x̂(t). A controller sizes a pool for x̂, the highest minute of the
@@ -167,14 +166,15 @@ def _highest(values: Floats, rows: int, group: Groups) -> Floats:
 def growth_over(fit: CapacityFit, slo: Slo) -> float:
     """Return the share of windows in which the load of a role may outgrow its target [ratio].
 
-    ``GROWTH_OVER_MAX`` after a calm history, and where no latency was seen; else at most that, and
-    ``GROWTH_OVER_MORE`` more than broke the SLO as it ran.
+    The most of ``GROWTH_OVER`` after a calm history, and where no latency was seen; else at most that, and
+    little more than broke the SLO as it ran.
     """
+    more, most = GROWTH_OVER
     over = fit.labelled.rows.over
     seen = over[np.isfinite(over)]
     if fit.capacity.calm or not seen.size:
-        return GROWTH_OVER_MAX
-    return min(GROWTH_OVER_MAX, float(violating(seen, slo).mean()) + GROWTH_OVER_MORE)
+        return most
+    return min(most, float(violating(seen, slo).mean()) + more)
 
 
 def carried_ratio(fit: CapacityFit, slo: Slo) -> float | None:

@@ -13,7 +13,7 @@ from hs_analysis.doctor.context import DoctorContext, Finding, Level
 from hs_analysis.doctor.inventory import missing_signals
 from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import POOL_ROLES
-from hs_analysis.schema.constants import COLLECTED_MAX_S
+from hs_analysis.schema.constants import SUSTAINED_S
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.number_text import percent
 
@@ -393,7 +393,7 @@ def repeats(context: DoctorContext) -> list[Finding]:
     """Find exporters that collect more rarely than they are scraped; a gauge that is flat is none."""
     gauges = context.series.join(context.quality.drop("interval_s"), "series_id").filter(
         (pl.col("source") == "dcgm")
-        & pl.col("news_s").is_between(REPEAT_FACTOR * pl.col("interval_s"), COLLECTED_MAX_S, closed="right")
+        & pl.col("news_s").is_between(REPEAT_FACTOR * pl.col("interval_s"), SUSTAINED_S, closed="right")
     )
     counts = (
         gauges.group_by("metric")

@@ -203,13 +203,12 @@ class IdlePool:
 
     @property
     def short(self) -> str:
-        """How many are idle, and how much."""
-        of = f"{len(self.names)} of {self.count} {self.role} instances"
-        return f"{of} did {percent(self.done_ratio)} of the work"
+        """How many are idle."""
+        return f"{len(self.names)} of {self.count} {self.role}"
 
     @property
     def sentence(self) -> str:
-        """The same with their names, since when, and what were fair."""
+        """Who is idle, how much they did, and what were fair."""
         return (
             f"{len(self.names)} of {self.count} {self.role} instances ({listed(self.names, MOST_NAMED)}) did "
             f"{percent(self.done_ratio)} of the work ({self.signal}) in {self.hours:.3g} h, where a fair "

@@ -83,7 +83,7 @@ class Grounds:
     unserved_instances
         Instances with a role in the service's namespace that belong to no service.
     idle
-        Of each pool with instances that do none of its work, a sentence.
+        How many instances of a pool do none of its work: 1 of 2 decode.
     day
         The policy as its file holds it and what ran, replayed on the one day of the history; None where a
         part of the history could be held back.
@@ -306,13 +306,13 @@ def decide_on(grounds: Grounds, consequences: Consequences | None = None) -> Pol
     """Return what to do with a policy, what that changes, and how far to trust it."""
     after = consequences or Consequences()
     failed = [(row, reason) for row in CRITERIA if (reason := row.fails(grounds)) is not None]
-    reasons = sorted((reason for _, reason in failed), key=lambda one: (len(one.text), one.text))
+    weighed = sorted(failed, key=lambda one: (-one[0].points, len(one[1].text), one[1].text))
     recommend, why = recommendation(grounds)
     return PolicyDecision(
         recommend=recommend,
         why=why,
         confidence=_level(failed),
-        confidence_reasons=tuple(reasons),
+        confidence_reasons=tuple(reason for _, reason in weighed),
         next_steps=tuple(_next_steps(grounds, recommend, failed)),
         target=after.target,
         metric=after.metric,
@@ -470,7 +470,8 @@ def _all_served(grounds: Grounds) -> Reason | None:
 
 
 def _load_shared(grounds: Grounds) -> Reason | None:
-    return Reason("idle_instances", "; ".join(grounds.idle)) if grounds.idle else None
+    text = f"{' and '.join(grounds.idle)} instances do next to no work"
+    return Reason("idle_instances", text) if grounds.idle else None
 
 
 def _holds_slo(grounds: Grounds) -> Reason | None:

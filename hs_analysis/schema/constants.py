@@ -91,10 +91,6 @@ SHORTEST_S = 60.0
 """Shortest time over which a move of the load is looked at, and the reading that growth follows [s]. Measured
 on simulated services."""
 
-COLLECTED_MAX_S = 600.0
-"""Longest time between two looks of a collector, where that of dcgm-exporter takes 30 s: a gauge without a
-change for longer is flat, its samples no copies of each other [s]. Default of this project."""
-
 SCRAPES_PER_WINDOW = 4
 """Scrapes that the range of a query holds at least, as users of Prometheus are advised: a rate needs two
 samples even when one scrape fails or comes late [scrapes]. Default of this project."""

@@ -210,6 +210,7 @@ class Capacity:
             "highest load carried inside the SLO ÷ the floor; null for a known capacity and after a calm "
             "history",
             "ratio",
+            since="0.2.0",
         ),
     ] = None
     slope: Annotated[float | None, Field("steepness of the fitted law in ln load", "1")] = None

@@ -205,7 +205,7 @@ def test_commands_name_the_place_of_credentials_only(place: Path) -> None:
             "the token and the user: are given together; keep one",
         ),
         (ASK, {"HSA_TOKEN": f"{TOKEN}\nX: y"}, "HSA_TOKEN: is no credential"),
-        ((*ASK, "--to", "2020-01-01T00:00:00Z", "--timeout", "0s"), {}, "--timeout: a duration"),
+        ((*ASK, "--to", "2020-01-01T00:00:00Z", "--timeout", "0s"), {}, "--timeout: '0s': a duration"),
         (("export-plan", "--from", "2999-01-01T00:00:00Z"), {}, "the window ends before it starts"),
         (("export-plan", "--series", "gone"), {}, "--series gone: can't be read (No such file"),
         (("export-plan", "--tool", "promtool", "--user", "ann"), {}, "promtool takes no user and password"),

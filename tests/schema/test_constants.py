@@ -39,7 +39,7 @@ FINE = {
     "policy/document.py": {"WIDTH"},
     "policy/scale_in.py": {"POINTS"},
     "policy/rounding.py": {"DIGITS"},
-    "policy/sanity.py": {"LEAST_TARGET_SHARE"},
+    "policy/sanity.py": {"LEAST_TARGET_SHARE", "USUAL_TARGET"},
     "policy/timetable.py": {"DAY_S", "DAY_HOURS", "EPOCH_WEEKDAY", "RULES_YEAR"},
     "controllers/dynamo.py": {"PREFILL_LIMITS", "DECODE_LIMITS"},
     "controllers/lanes.py": {"ROUNDING"},

@@ -129,11 +129,12 @@ def test_a_field_that_says_nothing_is_an_error() -> None:
 
 
 def test_a_figure_is_in_the_table_the_schema_and_the_keys() -> None:
-    """Each field of a result has a column and a required key, in the same order."""
+    """Each field of a result has a column and a key, in the same order, required but for what came later."""
     names = [one.name for one in fields(Capacity)]
     assert TABLES["capacity"].names == ["service", "fit", *names]
     shape = summary.json_schema()["$defs"]["Capacity"]
-    assert list(shape["properties"]) == shape["required"] == names
+    assert list(shape["properties"]) == names
+    assert shape["required"] == [one for one in names if one != "carried_ratio"]
 
 
 def test_shipped_schema_is_the_generated_one() -> None:
