@@ -363,10 +363,13 @@ def _summary(work: Work) -> dict[str, Any]:
         name = entry["service"]
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
         services.append(_service(work.run, entry, derived, replay))
-        warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
+        decision = read_decision(work.run, name)
+        tested = "not_backtested" not in [one.code for one in decision.confidence_reasons]
+        first = read_derived(work.run, name, TRAIN)
+        warnings += summary.refit_warnings(name, first, derived, backtested=tested)
         chosen = chosen_policy(work.run, name)
         headline = next((headline_of(work.run, one) for one in policies if one.service == name), "")
-        alarm = read_decision(work.run, name).alarm
+        alarm = decision.alarm
         if (entry["kind"], derived.pd_ratio.basis) != ("pressure_test", "sweep"):  # made to break the SLO
             warnings += summary.replay_warnings(name, replay, headline or None, work.settings.slo, alarm)
         if not policy_primaries(work.run, name)[1]:

@@ -156,8 +156,14 @@ def refusals_section(derived: Derived) -> dict[str, Any]:
     return {"refusals": to_plain(derived.refusals)}
 
 
-def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[str, str]]:
-    """Return a warning for every target that differs between the first part and the whole window."""
+def refit_warnings(
+    service: str, train: Derived, whole: Derived, *, backtested: bool = True
+) -> list[dict[str, str]]:
+    """Return a warning for every target that differs between the first part and the whole window.
+
+    ``backtested`` says whether a backtest rests on the first part.
+    """
+    used = "the backtest used the latter, " if backtested else ""
     found = []
     for after in whole.thresholds:
         before = _same(after, train.thresholds)
@@ -168,8 +174,7 @@ def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[st
             text = (
                 f"{service}: the target of {after.signal}@{after.role} is {after.target_per_instance:.4g} "
                 f"on the whole window, {before.target_per_instance:.4g} on its first part "
-                f"({percent(change, signed=True, whole=True)}): "
-                "the backtest used the latter, policy.yaml holds the former"
+                f"({percent(change, signed=True, whole=True)}): {used}policy.yaml holds the former"
             )
             found.append({"code": "refit_differs", "text": text})
     return found

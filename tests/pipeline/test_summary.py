@@ -313,6 +313,9 @@ def test_targets_that_moved_are_a_warning(after: float | None, warned: bool) -> 
     assert bool(found) is warned
     if warned:
         assert "decode_tps@decode" in found[0]["text"]
+        assert found[0]["text"].endswith("the backtest used the latter, policy.yaml holds the former")
+        (unseen,) = summary.refit_warnings("demo/m", derived(100.0), derived(after), backtested=False)
+        assert unseen["text"].endswith("%): policy.yaml holds the former")
 
 
 def test_replay_warnings() -> None:
