@@ -311,8 +311,8 @@ def expression(text: str, role: str, prometheus: Prometheus) -> Query:
         return _sum([expression(term, role, prometheus) for term in terms])
     terms = _terms(_unwrapped(text), " - ")
     if len(terms) > 1:
-        first, *others = (expression(term, role, prometheus) for term in terms)
-        return _sum([first, *(_times(one, -1.0) for one in others)])
+        parts = [expression(term, role, prometheus) for term in terms]
+        return _sum([parts[0], *(_times(one, -1.0) for one in parts[1:])])
     sides = _terms(_unwrapped(text), " or ")
     if len(sides) == 2:
         compared, above = _terms(sides[0], " > "), sides[1]
