@@ -163,8 +163,8 @@ the SLO as it ran, in each pool (in both half of the point that counts as worse)
 allows five in a hundred [ratio]. Measured on closed loops of simulated services."""
 
 GROWTH_ROWS_MIN = 300
-"""Fewest rows that a quantile of growth is read from: one or two of them lie over it [rows]. Default of this
-project."""
+"""Fewest rows that a quantile of growth is read from: at the least share it is near the largest [rows].
+Default of this project."""
 
 BAND_MIN = (0.05, 0.20)
 """Narrowest dead band above 1 and below it: 0.27 actions a pool and day at flat load, 2.1 at 0.10 below

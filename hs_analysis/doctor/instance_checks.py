@@ -254,23 +254,18 @@ def idle_pools(instances: pl.DataFrame) -> list[IdlePool]:
         work, done, fair = (
             number(column.sum()) for column in (moments["total"], alone["value"], alone["mean"])
         )
-        names = tuple(f"{capture}/{name}" if capture else name for capture, name in _each(alone))
+        names = tuple(sorted(alone["instance"].unique()))
         times = alone.select(
             pl.col("t").min(), (pl.col("t") + pl.duration(seconds="row_s")).max().alias("end")
         )
         start, end = times.row(0)
         found.append(
             IdlePool(
-                service, role, names, len(_each(rows)), signal, done / work, fair / work,
+                service, role, names, rows["instance"].n_unique(), signal, done / work, fair / work,
                 number(moments["row_s"].sum()) / HOUR_S, start, end,
             )
         )  # fmt: skip
     return found
-
-
-def _each(rows: pl.DataFrame) -> list[tuple[str, str]]:
-    """Return capture and name of the instances of a pool."""
-    return list(rows.select("capture", "instance").unique().sort("capture", "instance").iter_rows())
 
 
 def _work_of_each(rows: pl.DataFrame) -> pl.DataFrame:

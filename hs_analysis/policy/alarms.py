@@ -47,8 +47,7 @@ def alarm_of(
             "windows, and nothing shows that the SLO holds there; "
             f"{percent(allowed, exact=True)} may break it"
         )
-    at_least = share is None and span is not None and side == "over"
-    least = span[0] if at_least and span is not None else share
+    least, at_least = known_over(side, share, span)
     if side is None or least is None or least <= allowed:
         return None
     ran_at_most = recorded_span[1] if recorded is None and recorded_span is not None else recorded
@@ -61,3 +60,15 @@ def alarm_of(
         f"breaks the SLO in {words}{percent_beside(least, allowed)} of windows{ran}; "
         f"{percent(allowed, exact=True)} are allowed",
     )
+
+
+def known_over(
+    side: str | None, share: float | None, span: Sequence[float] | None
+) -> tuple[float | None, bool]:
+    """Return the share of windows over the SLO that is known, and whether it is only at least so much.
+
+    Arguments as those of `alarm_of`; a range that is not ``over`` tells no share.
+    """
+    if share is None and span is not None and side == "over":
+        return span[0], True
+    return share, False

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hs_analysis.policy.alarms import alarm_of
+from hs_analysis.policy.alarms import alarm_of, known_over
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
 from hs_analysis.policy.constants import SAME_SHARE_POINTS, WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
@@ -362,9 +362,9 @@ def recorded_weekdays(seconds: NDArray[np.float64], window_s: float) -> tuple[fl
 def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     """Return what to do and why, in a sentence.
 
-    ``keep`` where the policy needs more hours than what ran and is not known to break the SLO less often, or
-    what ran holds the SLO anyway; where it breaks the SLO more often than is allowed and what ran did not;
-    and where there is an alarm.
+    ``keep`` where the policy needs more hours than what ran and is not known to break the SLO a point less
+    often, or what ran holds the SLO anyway; where it breaks the SLO more often than is allowed and what ran
+    did not; and where there is an alarm.
     """
     if grounds.policy.mode == "hold":
         said = next(iter(grounds.policy.refusals[-1:]), "no_primary: no signal may size a pool")
@@ -475,13 +475,14 @@ def _load_shared(grounds: Grounds) -> Reason | None:
 
 
 def _holds_slo(grounds: Grounds) -> Reason | None:
-    share = None if grounds.row is None else grounds.row.slo_violation_ratio
-    allowed = grounds.slo.allowed_window_share
-    unclear = grounds.row is not None and grounds.row.slo_side == "unclear"
-    if share is None or not grounds.slo.given or unclear or share <= allowed or grounds.is_ratio_test:
+    row, allowed = grounds.row, grounds.slo.allowed_window_share
+    if row is None or not grounds.slo.given or row.slo_side == "unclear" or grounds.is_ratio_test:
         return None
-    most = percent(allowed, exact=True)
-    text = f"the backtest breaks the SLO in {percent_beside(share, allowed)} of windows, {most} are allowed"
+    share, at_least = known_over(row.slo_side, row.slo_violation_ratio, row.slo_violation_range)
+    if share is None or share <= allowed:
+        return None
+    broken = f"{'at least ' if at_least else ''}{percent_beside(share, allowed)}"
+    text = f"the backtest breaks the SLO in {broken} of windows, {percent(allowed, exact=True)} are allowed"
     return Reason("slo_not_held", text, share, allowed)
 
 

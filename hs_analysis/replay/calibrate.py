@@ -157,7 +157,7 @@ def calibrate(
         "text": _text(status, entries, model, slo, moved, types, versions, held=held),
         "latencies": entries,
         "basis": "held_part" if held else "blocks",
-        "why_not": _why_not(outcomes, moved, types, versions),
+        "why_not": _why_not(outcomes, moved, types, versions) if slo.given else "no SLO was given",
     }
 
 
@@ -453,8 +453,9 @@ def with_side(
     beyond = far_above is not None and far_above > allowed
     span = share_range(bounds, width_of(calibration))
     if calibration["status"] != "calibrated":
-        seen = [one["observed"][1] for one in calibration["latencies"].values() if one["observed"]]
-        worse = bool(seen) and side_of(span, max(allowed, max(seen) + SAME_SHARE_POINTS)) == OVER
-        if beyond or not worse:
+        compared = [one for one in calibration["latencies"].values() if one["predicted"] is not None]
+        seen = sum(one["observed"][1] for one in compared)  # windows of two latencies may all be others
+        worse = side_of(span, max(allowed, seen + SAME_SHARE_POINTS)) == OVER
+        if beyond or not (compared and worse):
             return replace(row, slo_side=BEYOND if beyond else UNCLEAR)
     return replace(row, slo_violation_range=span, slo_side=BEYOND if beyond else side_of(span, allowed))

@@ -68,7 +68,7 @@ DERIVATIONS: dict[str, Derivation] = {
         "The target is head-room times the lower end of capacity, or the floor under the floor rule; where "
         "the load grows by more within a start-up time than the head-room leaves free (growth_ratio of the "
         "capacity), 1 ÷ that growth is the head-room, times carried_ratio, by which loads above a floor were "
-        "carried inside the SLO. For a signal other than served tokens it is what a "
+        "carried inside the SLO, if that is less. For a signal other than served tokens it is what a "
         "monotone fit of that signal on load reads at this work. Growth follows the newest minute, shrinking "
         "the highest minute of the last five. The dead band is as wide as the noise of these two readings "
         "needs, plus one instance of rounding on the way in. Selection may set another: policy.yaml has it.",

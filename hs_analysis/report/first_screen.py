@@ -148,7 +148,10 @@ def _pool_chart(
         rows += line_rows(needed, "load ÷ target", f"load_{column}", budget // LOAD_PART)
         names.append("load ÷ target")
     calibration = mapping(mapping(service.get("replay")).get("calibration"))
-    over = [] if calibration.get("status") == "not_calibrated" else _over(mine)
+    rows_of = {row.get("policy"): row for row in records(mapping(service.get("replay")).get("policies"))}
+    known = calibration.get("status") != "not_calibrated"
+    known = known or mapping(rows_of.get(lines[1][0])).get("slo_side") == "over"
+    over = _over(mine) if known else []
     title = f"{role.capitalize()}: {moved(pool)} instances on average"
     marked = f" Shaded: the SLO is expected to break ({len(over)} stretches)." if over else ""
     _, _, happened = marks.between(service, parse_time(mine["t"].min()), parse_time(mine["t"].max()))

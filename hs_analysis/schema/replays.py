@@ -22,7 +22,7 @@ class PolicyReplay:
     found there lies above the bound, and ``recorded``, which waits for no start-up.
 
     Intervals are 95 %, from ``interval_basis`` drawn anew: whole ``days``, or ``hours`` in blocks, which
-    holds what moves within a day alone.
+    holds what moves within a day alone; that of ``vs_recorded`` is then widened by how days differ.
     """
 
     policy: Policy

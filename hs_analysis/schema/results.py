@@ -200,15 +200,13 @@ class Capacity:
     calm: Annotated[bool | None, Field("no latency over the limit at the highest loads")] = None
     growth_ratio: Annotated[
         float | None,
-        Field(
-            "load's growth in a start-up time, but for the share of windows that may break the SLO", "ratio"
-        ),
+        Field("load's growth in a start-up time, but for 0.25 to 2 % of windows", "ratio"),
     ] = None
     carried_ratio: Annotated[
         float | None,
         Field(
-            "highest load carried inside the SLO ÷ the floor; null for a known capacity and after a calm "
-            "history",
+            "highest load carried inside the SLO ÷ the floor; null for a known capacity, after a calm "
+            "history and without judged windows",
             "ratio",
             since="0.2.0",
         ),

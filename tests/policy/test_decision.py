@@ -420,6 +420,8 @@ def test_an_alarm_keeps_what_runs_and_what_is_not_known_does_not(
     replay = replace(backtest(), policies=(ours, row("recorded", 0.0, 0.02)))
     made = decide_on(grounds(replay=replay))
     assert (made.alarm.code if made.alarm else None) == alarm
+    broken = [one.code for one in made.confidence_reasons if one.code == "slo_not_held"]
+    assert bool(broken) == (alarm == "slo_not_held")
     assert made.recommend == ("keep" if alarm else "apply")
     if alarm:
         assert made.alarm.text in made.why

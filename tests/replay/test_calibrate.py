@@ -200,11 +200,13 @@ def test_without_latency_or_slo_nothing_is_tested() -> None:
     frame = service({"decode": np.full(ROWS, 900.0)}, {"decode": 1})
     model = fit_fleet(frame, derived(), SETTINGS)
     results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
-    assert calibrate(results, model, SETTINGS.slo)["status"] == "not_tested"
+    found = calibrate(results, model, SETTINGS.slo)
+    assert found["status"] == "not_tested"
+    assert found["why_not"] == "no recorded latency was there to test the replay by"
     bare = replace(SETTINGS.slo, ttft_s=None, tbt_s=None)
     found = calibrate(results, fit_fleet(frame, derived(), replace(SETTINGS, slo=bare)), bare)
     assert (found["status"], found["text"]) == ("not_tested", "no SLO was given: nothing is said of latency")
-    assert found["why_not"] == "no recorded latency was there to test the replay by"
+    assert found["why_not"] == "no SLO was given"
 
 
 WAVE = day(400, 3 * D_CAPACITY)
@@ -321,6 +323,10 @@ def test_a_replay_that_is_off_still_tells_what_is_over_by_more_than_that() -> No
     late = {"status": "not_calibrated", **entry(0.10, 0.15, 0.15)}
     assert with_side(policy(0.2), (0.2, 0.2), late, 0.05).slo_side == "unclear"
     assert with_side(policy(0.4), (0.4, 0.4), late, 0.05).slo_side == "over"
+    apart = {name: {"predicted": 0.02, "observed": (0.08, 0.08)} for name in ("ttft", "tbt")}
+    both = {"status": "not_calibrated", "latencies": apart}  # over in other windows each: 16 % in all
+    assert with_side(policy(0.3), (0.3, 0.3), both, 0.05).slo_side == "unclear"
+    assert with_side(policy(0.6), (0.6, 0.6), both, 0.05).slo_side == "over"
     nothing = {"status": "not_tested", "latencies": {"tbt": {"predicted": None, "observed": None}}}
     assert with_side(policy(0.9), (0.9, 0.9), nothing, 0.05).slo_side == "unclear"
 

@@ -67,6 +67,9 @@ def test_a_replay_that_is_not_calibrated_shades_nothing() -> None:
         one["replay"]["calibration"] = {"status": status}
         charts = pool_charts(timeline(0.9), one, choose(one, POLICY), 50)
         assert ["Shaded: the SLO" in chart.reading for chart in charts] == [shaded] * 2
+    one["replay"]["policies"][0]["slo_side"] = "over"  # whatever it is off by
+    charts = pool_charts(timeline(0.9), one, choose(one, POLICY), 50)
+    assert all("Shaded: the SLO" in chart.reading for chart in charts)
 
 
 def test_a_chart_of_a_pool_says_the_counts_of_the_lines_above_it() -> None:
