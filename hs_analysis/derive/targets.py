@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from hs_analysis.derive.capacity import CapacityFit
 from hs_analysis.derive.capacity_laws import violating
@@ -22,6 +21,7 @@ from hs_analysis.schema.constants import GROUP_MIN, SHORTEST_S, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.episodes import operating_rows
+from hs_analysis.statistics.isotonic import rising_shares
 
 
 @dataclass(frozen=True)
@@ -186,16 +186,14 @@ def carried_ratio(fit: CapacityFit, slo: Slo) -> float | None:
     rise, and without judged rows.
     """
     labelled, capacity = fit.labelled, fit.capacity
-    judged = (
-        labelled.rows.labelled
-    )  # rows that recover from a backlog too: they are part of what a load brings
+    # Rows that recover from a backlog count too: they are part of what a load brings.
+    judged = labelled.rows.labelled
     load, bad = labelled.rows.sustained[judged], labelled.bad[judged]
     if capacity.status != "floor" or capacity.calm or not labelled.rows.limits or load.size < GROUP_MIN:
         return None
-    order = np.argsort(load, kind="stable")
-    shares = isotonic_regression(bad[order].astype(float), increasing=True).x
-    within = load[order][shares <= slo.allowed_window_share]
-    highest = min(within.max(initial=0.0), load[order][-GROUP_MIN])
+    loads, shares = rising_shares(load, bad.astype(float))
+    within = loads[shares <= slo.allowed_window_share]
+    highest = min(within.max(initial=0.0), loads[-GROUP_MIN])
     return max(1.0, float(highest) / capacity.per_instance) if capacity.per_instance else None
 
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from hs_analysis.replay.constants import BLOCK_HOURS, CALM_REACH
 from hs_analysis.replay.demand import DemandTrace, Floats, Mask, answering_load, demands
@@ -23,6 +22,7 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import BACKLOG_S, GROUP_MIN, HOUR_S
 from hs_analysis.schema.results import Derived, Interval
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.statistics.isotonic import rising_shares
 from hs_analysis.statistics.queueing import size_factor
 
 
@@ -70,10 +70,8 @@ class SeenLoads:
         """Return what they say; None with fewer than ``GROUP_MIN``."""
         if self.load.size < GROUP_MIN:
             return None
-        order = np.argsort(self.load, kind="stable")
-        loads = self.load[order]
-        shares = isotonic_regression(self.over[order], increasing=True).x
-        return CarriedLoads(loads, np.asarray(shares, float), float(loads[-GROUP_MIN]))
+        loads, shares = rising_shares(self.load, self.over)
+        return CarriedLoads(loads, shares, float(loads[-GROUP_MIN]))
 
 
 def seen_loads(frame: ServiceFrame, pool: PoolModel, slo: Slo) -> SeenLoads:

@@ -147,11 +147,10 @@ def _pool_chart(
         needed = mine.with_columns(pl.col(f"load_{column}") / target)
         rows += line_rows(needed, "load ÷ target", f"load_{column}", budget // LOAD_PART)
         names.append("load ÷ target")
-    calibration = mapping(mapping(service.get("replay")).get("calibration"))
-    rows_of = {row.get("policy"): row for row in records(mapping(service.get("replay")).get("policies"))}
-    known = calibration.get("status") != "not_calibrated"
-    known = known or mapping(rows_of.get(lines[1][0])).get("slo_side") == "over"
-    over = _over(mine) if known else []
+    replay = mapping(service.get("replay"))
+    known = mapping(replay.get("calibration")).get("status") != "not_calibrated"
+    sides = {row.get("policy"): row.get("slo_side") for row in records(replay.get("policies"))}
+    over = _over(mine) if known or sides.get(lines[1][0]) == "over" else []
     title = f"{role.capitalize()}: {moved(pool)} instances on average"
     marked = f" Shaded: the SLO is expected to break ({len(over)} stretches)." if over else ""
     _, _, happened = marks.between(service, parse_time(mine["t"].min()), parse_time(mine["t"].max()))

@@ -82,3 +82,18 @@ def monotone_fit(
     fits = [(isotonic_regression(means, weights=mass, increasing=sign).x, sign) for sign in signs]
     values, sign = min(fits, key=lambda fit: float(np.sum(mass * (means - fit[0]) ** 2)))
     return MonotoneFit(knots, np.asarray(values, dtype=float), sign)
+
+
+def rising_shares(loads: Floats, over: Floats) -> tuple[Floats, Floats]:
+    """Return loads in ascending order, and the share over a limit at each of them, never falling.
+
+    Pool adjacent violators (Barlow et al. 1972).
+
+    Parameters
+    ----------
+    loads, over
+        Load of each window, and whether it was over: 0, 1 or between; shape (windows,), without NaN.
+    """
+    order = np.argsort(loads, kind="stable")
+    shares = isotonic_regression(over[order], increasing=True).x
+    return loads[order], np.asarray(shares, float)

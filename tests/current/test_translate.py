@@ -617,16 +617,13 @@ def test_what_to_change_is_said_in_the_objects_own_unit(sample):
     assert waits["target"].then == found["target"].then
 
 
-def test_a_metric_to_be_replaced_gets_no_new_target(sample):
-    """One trigger, one change: the target of the old signal is of no use beside the new signal."""
-    _, policy, _ = sample
-    objects = read(keda(query="avg(vllm:kv_cache_usage_perc)").replace("900", "0.7")).objects
-    assert [read.signal for read in objects[0].metrics] == ["kv_usage"]
-    own = Threshold(
+def of_kv_usage(target: float) -> Threshold:
+    """Return the derived threshold of the decode pool's KV-cache usage."""
+    return Threshold(
         signal="kv_usage",
         role="decode",
         gpu_type=None,
-        target_per_instance=0.07844,
+        target_per_instance=target,
         capacity=None,
         scale_out_ratio=1.16,
         scale_in_ratio=0.58,
@@ -635,6 +632,14 @@ def test_a_metric_to_be_replaced_gets_no_new_target(sample):
         status="ok",
         reason=None,
     )
+
+
+def test_a_metric_to_be_replaced_gets_no_new_target(sample):
+    """One trigger, one change: the target of the old signal is of no use beside the new signal."""
+    _, policy, _ = sample
+    objects = read(keda(query="avg(vllm:kv_cache_usage_perc)").replace("900", "0.7")).objects
+    assert [read.signal for read in objects[0].metrics] == ["kv_usage"]
+    own = of_kv_usage(0.07844)
     items = [one.item for one in changes(objects, policy, [own])]
     assert items.count("metric") == 1
     assert "target" not in items
@@ -706,19 +711,7 @@ def test_a_planners_usage_thresholds_are_the_target_at_the_edges_of_the_band(sam
     assert numbers(found["decode_scale_down_kv_rate"]) == (40.0, 54.0)
     assert "without need" in found["decode_scale_down_kv_rate"].why
     assert found["decode_scale_up_kv_rate"].evidence == "of the policy"
-    near = Threshold(
-        signal="kv_usage",
-        role="decode",
-        gpu_type=None,
-        target_per_instance=0.7,
-        capacity=None,
-        scale_out_ratio=1.16,
-        scale_in_ratio=0.58,
-        cooldown_out_s=None,
-        cooldown_in_s=None,
-        status="ok",
-        reason=None,
-    )
+    near = of_kv_usage(0.7)
     assert advised(policy, text, (near,)) == {}
     far = replace(near, target_per_instance=0.8, evidence="of its own")
     found = advised(policy, text, (far,))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from hs_analysis.statistics.isotonic import equal_count_bins, monotone_fit
+from hs_analysis.statistics.isotonic import equal_count_bins, monotone_fit, rising_shares
 
 
 def test_fit_of_single_rows_equals_scikit_learn():
@@ -65,3 +65,10 @@ def test_bins_hold_equal_counts():
     number = equal_count_bins(x, 10)
     assert np.ptp(np.bincount(number)) <= 1
     assert np.all(np.diff(number[np.argsort(x)]) >= 0)
+
+
+def test_shares_over_a_limit_never_fall_with_the_load():
+    """Loads are sorted; one of two at 3 and 5 was over, and the one at 7."""
+    loads, shares = rising_shares(np.array([5.0, 7.0, 1.0, 3.0]), np.array([0.0, 1.0, 0.0, 1.0]))
+    assert loads.tolist() == [1.0, 3.0, 5.0, 7.0]
+    assert shares == pytest.approx([0.0, 0.5, 0.5, 1.0])
