@@ -68,7 +68,7 @@ def signals(ranked: Sequence[Row]) -> str:
     return f"{sizing or 'none'} of {len(ranked)} may size a pool{tail}{untested}"
 
 
-def data(tables: Sequence[Mapping[str, Any]], covered: Any) -> str:
+def data(tables: Sequence[Mapping[str, Any]], covered: Any, *, missing: int = 0) -> str:
     """Return how many findings the tables list by level, and which share of the samples there is.
 
     Parameters
@@ -77,11 +77,14 @@ def data(tables: Sequence[Mapping[str, Any]], covered: Any) -> str:
         Tables of findings, as `tables.findings` returns them.
     covered
         Share of the expected samples [ratio], None where it is not known.
+    missing
+        Signals that were not found, which a table of their own lists [count].
     """
     levels = Counter(row["cells"][1]["status"]["word"] for one in tables for row in one["rows"])
     said = [f"{count} {word}" for word, count in levels.items()]
     total = sum(levels.values())
     found = f"{plural(total, 'finding')} ({', '.join(said)})" if total else "nothing was found wrong"
+    found += f"; {plural(missing, 'signal')} not found" if missing else ""
     return f"{found}; {percent(covered)} of samples are there" if is_number(covered) else found
 
 

@@ -112,12 +112,15 @@ def build(
     )
     inputs, covered = tables.inputs(summary), mapping(summary.get("coverage")).get("ratio")
     whole = findings.filter(pl.col("service") == "") if len(services) != 1 else findings
-    if tables.missing(summary)["rows"]:
+    absent = tables.missing(summary)
+    if absent["rows"]:
         whole = whole.filter(pl.col("check") != "missing")  # the table of missing signals says the same
     window, warnings = mapping(summary.get("window")), records(summary.get("warnings"))
+    whole_data = section_answers.data([tables.findings(whole)], covered, missing=len(absent["rows"]))
     for view in views:
-        listed = [view["findings"]] if len(views) > 1 else [tables.findings(whole)]
-        view["answers"]["data"] = section_answers.data(listed, None if len(views) > 1 else covered)
+        view["answers"]["data"] = (
+            section_answers.data([view["findings"]], None) if len(views) > 1 else whole_data
+        )
     return {
         "title": _title(services),
         "tool_version": str(summary.get("tool_version") or ""),
@@ -131,7 +134,7 @@ def build(
         "bench_speeds": gpu_types.bench_table(summary),
         "coverage": tables.coverage(summary),
         "roles": _roles(summary),
-        "missing": tables.missing(summary),
+        "missing": absent,
         "findings": tables.findings(whole),
         "passed": tables.findings(whole, ("pass",)),
         "unserved": first_line.without_service(summary),
@@ -140,7 +143,7 @@ def build(
         "inputs": inputs,
         "reproduce": reproduce,
         "reproduce_answer": f"the command line, and {plural(len(inputs['rows']), 'input file')}",
-        "data_answer": section_answers.data([tables.findings(whole)], covered),
+        "data_answer": whole_data,
         "baselines": [{"name": policy_name(name), "text": text} for name, text in BASELINES.items()],
         "methods": [
             {"key": key, "title": METHOD_TITLES.get(key, key.replace("_", " ").capitalize()), **_words(made)}

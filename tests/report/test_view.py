@@ -290,6 +290,15 @@ def test_many_services_get_a_table_and_their_own_findings() -> None:
     assert len(found["findings"]["rows"]) == 1
 
 
+def test_what_was_not_found_is_counted_beside_the_findings() -> None:
+    """Signals that a table of their own lists are no findings there, and are said all the same."""
+    sample = samples.sample()
+    (found,) = {service["answers"]["data"] for service in page(sample)["services"]}
+    assert "; 1 signal not found" in found
+    sample.summary["coverage"]["missing"] = []
+    assert "not found" not in page(sample)["data_answer"]
+
+
 @pytest.mark.parametrize(
     "make", [samples.nothing, samples.nulls, samples.refused, samples.one_row, samples.sample]
 )
