@@ -134,6 +134,11 @@ class _Entry:
         return models_of(self.policy)
 
     @property
+    def counts_waiting(self) -> bool:
+        """Whether a pool of it is sized by the work that waits too."""
+        return any(primary.waiting for primary in self.policy.primaries)
+
+    @property
     def bound(self) -> bool:
         """Whether the strain is only an upper bound: the capacity behind a floor is not known."""
         return any(p.target_per_instance.status == "floor" for p in self.policy.primaries)
@@ -298,8 +303,7 @@ def _eligible(entries: list[_Entry]) -> list[_Entry]:
 
 
 def _order(entry: _Entry) -> tuple[int, bool, float, float, str]:
-    counts_waiting = any(primary.waiting for primary in entry.policy.primaries)
-    return entry.modelled, not counts_waiting, entry.row.actions_per_day or 0.0, entry.hours, entry.name
+    return entry.modelled, not entry.counts_waiting, entry.actions, entry.hours, entry.name
 
 
 def _candidate(name: str, policy: Policy, entry: _Entry | None, choice: _Choice) -> CandidateScore:
@@ -422,9 +426,10 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
     hours = f"{entry.hours:.1f} hours"
     if saved is not None:
         hours = f"{percent(abs(saved))} {'more' if saved < 0 else 'fewer'} hours than recorded"
+    waiting = " that counts waiting work" if entry.counts_waiting else ""
     best = (
         f"of the feasible candidates{choice.among} within {100 * SAME_HOURS:g} % of the fewest hours the "
-        "safest, and of those as safe the calmest"
+        f"safest, and of those as safe the calmest{waiting}"
     )
     if chosen and entry.name not in choice.feasible:
         best = "no candidate is shown to be feasible, and it violates least undisturbed"

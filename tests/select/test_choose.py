@@ -12,8 +12,9 @@ from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_po
 from hs_analysis.policy.candidates import candidate_primaries
 from hs_analysis.policy.constants import SAME_HOURS
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.model import Policy
+from hs_analysis.policy.model import Policy, Waiting
 from hs_analysis.policy.ratio_costs import SAME_WINDOWS
+from hs_analysis.policy.waiting import QUEUE, WITHIN_S
 from hs_analysis.replay.backtest import CandidateOutcome, score_policies
 from hs_analysis.replay.baselines import recorded
 from hs_analysis.replay.demand import demands
@@ -158,6 +159,21 @@ def test_the_reason_and_the_method_name_the_same_order() -> None:
         words = text.lower()
         assert near in words
         assert words.index("safest") < words.index("of those as safe") < words.index("calmest")
+
+
+def test_what_counts_waiting_work_wins_before_the_calmer_and_the_reason_says_so() -> None:
+    """Of two as cheap and as safe, though it acts more; without one the reason speaks of none."""
+    calm = plain_policy(service="calm")
+    waiting = Waiting(QUEUE, "prefill", 600.0, WITHIN_S, 60.0)
+    waits = replace(calm, primaries=tuple(replace(one, waiting=waiting) for one in calm.primaries))
+    table = {
+        name: outcome(policy_replay(name, instance_hours=70.0, actions_per_day=acts), 0.01)
+        for name, acts in (("calm", 2.0), ("waits", 9.0), ("recorded", 0.0))
+    }
+    for policies, best in (({"calm": calm, "waits": waits}, "waits"), ({"calm": calm}, "calm")):
+        scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
+        (row,) = (score for score in scores if score.chosen)
+        assert (row.policy, "that counts waiting work" in row.reason) == (best, best == "waits")
 
 
 def test_safety_counts_what_faults_and_bursts_break_as_well() -> None:
