@@ -120,7 +120,7 @@ class _Entry:
         """
         limit = FLAT_ACTIONS_MAX
         if default is not None and default.flat is not None and self.policy.controller != "heteroscale":
-            limit = max(limit, default.flat + 2 * FLAT_ACTIONS_MAX)
+            limit = max(limit, default.flat)
         return self.flat is None or self.flat <= limit
 
     @property

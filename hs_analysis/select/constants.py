@@ -27,7 +27,7 @@ services."""
 
 FLAT_ACTIONS_MAX = 0.3
 """Actions that noise alone may cause at flat load, one of those that are watched; or so many as those of a
-default HPA and two more [1/day and pool]. Default of this project."""
+default HPA [1/day and pool]. Default of this project."""
 
 SAME_RISK = 0.05
 """By how much violating windows of two candidates, undisturbed, under faults and under bursts together, may
