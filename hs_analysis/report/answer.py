@@ -145,15 +145,15 @@ def _in_a_row(label: str) -> str:
 
 def _hours(choice: Choice) -> str:
     decision = choice.decision
-    share, who = decision.get("hours_saved_ratio"), ""
+    share, who, notes = decision.get("hours_saved_ratio"), "", [""]
     if decision.get("recommend") not in ("apply", "keep"):
         return ""
     if decision.get("recommend") == "keep":
         who = "The best candidate "
     if decision.get("by_blocks"):
         said = day_range(decision.get("hours_saved_ci"))
-        known = f"{said} instance-hours (one day tells only a range)"
-        amount = known if said else "hours that one day does not tell"
+        amount = f"{said} instance-hours" if said else "hours that one day does not tell"
+        notes = [" (one day tells only a range)", " (one day)"] if said else notes
         start = f"{who}needs {amount}" if who else f"Needs {amount}"
     elif is_number(share):
         inside = interval(decision.get("hours_saved_ci"), "ratio")
@@ -163,12 +163,15 @@ def _hours(choice: Choice) -> str:
         start = f"{who}{verb} {amount}" if who else f"{verb.capitalize()} {amount}"
     else:
         return "" if who else _unknown_hours(choice)
-    pools = [
+    pools = ", ".join(
         f"{pool.get('role')} {moved(pool)}"
         for pool in records(decision.get("pools"))
         if is_number(pool.get("now")) and is_number(pool.get("recommended"))
-    ]
-    return f"{start}: {', '.join(pools)} on average." if pools else f"{start}."
+    )
+    if not pools:
+        return f"{start}{notes[0]}."
+    lines = [f"{start}{note}: {pools}{end}." for note in notes for end in (" on average", "")]
+    return next((line for line in lines if len(line) <= WIDTH), lines[0])
 
 
 def _unknown_hours(choice: Choice) -> str:

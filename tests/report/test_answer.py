@@ -98,23 +98,29 @@ def test_one_day_tells_a_range_and_a_floor_a_range_of_risk() -> None:
     """Neither is printed as one number."""
     risk = {"undisturbed": None, "undisturbed_range": [0.001, 0.031], "recorded": 0.0}
     lines = said(service(by_blocks=True, hours_saved_ci=[-0.05, 0.29], hours_saved_ratio=None, slo_risk=risk))
-    assert lines[1].startswith("Needs 5.0 % more to 29 % fewer instance-hours (one day tells only a range)")
+    assert lines[1].startswith("Needs 5.0 % more to 29 % fewer instance-hours (one day)")
     assert lines[2] == "Risk: 0.10 to 3.1 % of windows over the SLO (limit 5 %, what ran 0 %)."
+
+
+def test_the_counts_of_both_pools_stand_beside_a_range_of_hours() -> None:
+    """The words around them give way first, so that no pool is left out."""
+    pools = [{"role": role, "now": 6.0, "recommended": 4.7} for role in ("prefill", "decode")]
+    day = {"by_blocks": True, "hours_saved_ci": [-0.545, 0.147], "hours_saved_ratio": None, "pools": pools}
+    both = "(one day): prefill 6.0 → 4.7, decode 6.0 → 4.7."
+    assert said(service(**day))[1] == f"Needs 54.5 % more to 14.7 % fewer instance-hours {both}"
 
 
 def test_a_range_of_one_sign_is_said_alike_in_every_place() -> None:
     """The answer's lines and the decision in words call it the same."""
     day = {"by_blocks": True, "hours_saved_ci": [0.05, 0.29], "hours_saved_ratio": None}
-    assert said(service(**day))[1].startswith("Needs 5.0 % to 29 % fewer instance-hours (one day tells only")
+    assert said(service(**day))[1].startswith("Needs 5.0 % to 29 % fewer instance-hours (one day")
     assert decision_words.hours_line(day) == "hours: 5.0 % to 29 % fewer than recorded, by blocks of one day"
 
 
 def test_a_range_of_hours_begins_with_the_smaller_number() -> None:
     """Added hours are negative savings, whose lower end is the larger cost."""
     day = {"by_blocks": True, "hours_saved_ci": [-1.018, -0.278], "hours_saved_ratio": None}
-    assert said(service(**day))[1].startswith(
-        "Needs 27.8 % to 101.8 % more instance-hours (one day tells only"
-    )
+    assert said(service(**day))[1].startswith("Needs 27.8 % to 101.8 % more instance-hours (one day")
     assert (
         decision_words.hours_line(day) == "hours: 27.8 % to 101.8 % more than recorded, by blocks of one day"
     )
