@@ -323,10 +323,10 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
 
     The same pieces are drawn for the policy and for what it is set against, so that a saving's interval is
     paired. Hours, and time and tokens over the limit, are scaled to the scored time of the window. With fewer
-    than three days, hours are drawn in blocks, which tells nothing of how days differ: the saving against
-    what ran is widened by that (``ANOTHER_DAY_SD``), and the instance-hours have no interval, because they
-    follow the cycle of the day, which no drawing of hours keeps. With fewer than eight hours there is none at
-    all, and the reason is given.
+    than three days, hours are drawn in blocks, which tells nothing of how days differ: a policy's savings
+    against what ran and static peak are widened by that (``ANOTHER_DAY_SD``), and the instance-hours have no
+    interval, because they follow the cycle of the day, which no drawing of hours keeps. With fewer than eight
+    hours there is none at all, and the reason is given.
     """
     if (pieces[row.policy].days.rows > 0).sum() >= GROUP_MIN:
         basis, block, cuts = "days", 1, {name: of.days for name, of in pieces.items()}
@@ -366,13 +366,22 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
 
 
 def _of_another_day(row: PolicyReplay) -> PolicyReplay:
-    """Return a row whose saving's interval holds what another day may save, as far as is known."""
-    if row.vs_recorded is None or row.vs_recorded_ci is None or row.policy == RECORDED:
+    """Return a row whose savings' intervals hold what another day may save, as far as is known."""
+    if row.policy == RECORDED:
         return row
-    extra = NORMAL_95 * ANOTHER_DAY_SD
-    low, high = (abs(end - row.vs_recorded) for end in row.vs_recorded_ci)
-    span = (row.vs_recorded - float(np.hypot(low, extra)), row.vs_recorded + float(np.hypot(high, extra)))
-    return replace(row, vs_recorded_ci=(span[0], min(1.0, span[1])))
+    peak = row.vs_static_peak if row.policy != STATIC_PEAK else None
+    return replace(
+        row,
+        vs_recorded_ci=_widened(row.vs_recorded, row.vs_recorded_ci),
+        vs_static_peak_ci=_widened(peak, row.vs_static_peak_ci),
+    )
+
+
+def _widened(value: float | None, inside: Interval | None) -> Interval | None:
+    if value is None or inside is None:
+        return inside
+    low, high = (float(np.hypot(end - value, NORMAL_95 * ANOTHER_DAY_SD)) for end in inside)
+    return value - low, min(1.0, value + high)
 
 
 def _interval_of(draws: Floats, value: float) -> Interval | None:

@@ -237,6 +237,9 @@ def test_intervals_hold_the_figure_and_days_take_three() -> None:
         assert row.slo_violation_ci[0] <= row.slo_violation_ratio <= row.slo_violation_ci[1]
         least = 0.0 if row.policy == "recorded" else NORMAL_95 * ANOTHER_DAY_SD
         assert row.vs_recorded - row.vs_recorded_ci[0] >= least - 1e-9
+        still = row.policy in ("recorded", "static_peak")
+        assert row.vs_static_peak - row.vs_static_peak_ci[0] >= (0.0 if still else least) - 1e-9
+        assert row.policy != "static_peak" or row.vs_static_peak_ci == (0.0, 0.0)
     rest = frame.rows(rows >= rows.size - 7 * 12)
     evening = replay_service(rest, train, derived(), policies, SETTINGS).result.policies
     assert all(
