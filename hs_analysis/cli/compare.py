@@ -20,12 +20,12 @@ COMPARE_HELP = """hsa compare reports/june reports/july
 
 Two runs: first whether anything changed that you must act on (what is recommended, the metric, its verdict,
 controller, mode, a status, a target or bound that moved by more than 10 %), then those changes, heaviest
-first, then how many other answers and policy fields differ; -v prints them all, old → new. --html writes the
-same as one page that needs no network. A floor (≥) is a one-sided bound: no intervals are compared with it.
-Every evidence link of A is followed into B: those that lead nowhere come first, each with the reason. --link
-follows the links that you give. --renamed says that a service goes by another name in B. --output json has
-the keys changed, decision_changed, changes and links. Exit code 0 whatever changed; --fail-on
-decision-changed:RUN of hsa run is the gate."""
+first, then what the two policies save and risk as replayed, then how many other answers and policy fields
+differ; -v prints them all, old → new. --html writes the same as one page that needs no network. A floor (≥)
+is a one-sided bound: no intervals are compared with it. Every evidence link of A is followed into B: those
+that lead nowhere come first, each with the reason. --link follows the links that you give. --renamed says
+that a service goes by another name in B. --output json has the keys changed, decision_changed, changes and
+links. Exit code 0 whatever changed; --fail-on decision-changed:RUN of hsa run is the gate."""
 
 
 @grouped
@@ -112,7 +112,7 @@ def _as_data(found: Comparison) -> dict[str, Any]:
 
 
 def blocks(found: Comparison, command: str, *, verbose: bool, given: bool = False) -> list[Block]:
-    """Return the sentence, what to act on, what the runs were made from, and the rest, folded.
+    """Return the sentence, what to act on, what is foretold, what the runs were made from, the rest folded.
 
     Parameters
     ----------
@@ -127,18 +127,15 @@ def blocks(found: Comparison, command: str, *, verbose: bool, given: bool = Fals
     """
     from hs_analysis.cli import compare_words as words
 
-    acts, context = words.act_lines(found), words.made_from(found)
+    acts = words.act_lines(found)
+    first = {
+        "to act on": (acts if len(acts) > 1 or any("\n" in text for text in acts) else [], words.MOST_LINES),
+        "as replayed": (words.foretold_lines(found), words.MOST_OTHERS),
+        "made from": (words.made_from(found), words.MOST_OTHERS),
+    }
     shown: list[Block] = [words.sentence(found)]
-    most = len(acts) if verbose else words.MOST_LINES
-    if len(acts) > 1 or any("\n" in text for text in acts):
-        shown += ["", "to act on", *(f"  {text}" for text in acts[:most])]
-        if len(acts) > most:
-            shown.append(f"  … and {len(acts) - most} more to act on: {command} -v")
-    if context:
-        most = len(context) if verbose else words.MOST_MADE_FROM
-        shown += ["", "made from", *(f"  {text}" for text in context[:most])]
-        if len(context) > most:
-            shown.append(f"  … and {len(context) - most} more: {command} -v")
+    for heading, (lines, most) in first.items():
+        shown += _few(heading, lines, len(lines) if verbose else most, command)
     parts = words.rest(found)
     listed = [(part, [words.line_of(change, found) for change in part.changes]) for part in parts]
     if verbose:
@@ -157,6 +154,13 @@ def blocks(found: Comparison, command: str, *, verbose: bool, given: bool = Fals
     ]
 
 
+def _few(heading: str, lines: list[str], most: int, command: str) -> list[str]:
+    """Return the first lines under their heading, and how to see the others; nothing where there are none."""
+    left = len(lines[most:])
+    more = [f"  … and {left} more: {command} -v"] if left else []
+    return ["", heading, *(f"  {text}" for text in lines[:most]), *more] if lines else []
+
+
 def _links(found: Comparison, command: str, *, verbose: bool, given: bool) -> list[Block]:
     """Return how many links of the old run still lead somewhere, with those of which there is more to say."""
     from hs_analysis.cli import compare_words as words
@@ -173,7 +177,7 @@ def _links(found: Comparison, command: str, *, verbose: bool, given: bool) -> li
 def page_of(found: Comparison, a: str, b: str, command: str) -> ComparisonPage:
     """Return what the page says of two runs that a user calls ``a`` and ``b``."""
     from hs_analysis.cli import compare_words as words
-    from hs_analysis.compare.order import leading
+    from hs_analysis.compare.order import foretold, leading
     from hs_analysis.report.comparison_page import ComparisonPage, PartRows
 
     context = [change for change in found.changes if change.relevance == "context"]
@@ -183,6 +187,7 @@ def page_of(found: Comparison, a: str, b: str, command: str) -> ComparisonPage:
         sentence=words.sentence(found),
         act=found.decision_changed,
         to_act=words.rows(leading(found.changes), found),
+        foretold=words.rows(foretold(found.changes), found),
         made_from=words.rows(context, found),
         rest=tuple(
             PartRows(part.heading, part.count, words.rows(part.changes, found)) for part in words.rest(found)

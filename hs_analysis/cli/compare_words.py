@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hs_analysis.compare.order import leading
+from hs_analysis.compare.order import foretold, leading
 from hs_analysis.report.comparison_page import ChangeRow
 from hs_analysis.report.wording import number, plural
 
@@ -19,9 +19,8 @@ MOST_NAMED = 3
 MOST_LINES = 10
 """Changes to act on that are printed in full before ``-v`` is asked for."""
 
-MOST_MADE_FROM = 5
-"""Differences of what the runs were made from that are printed before ``-v`` is asked for."""
-
+MOST_OTHERS = 5
+"""Changes of what is foretold, and of what the runs were made from, printed before ``-v`` is asked for."""
 
 MOST_LINKS = 500
 """Links that a page or Markdown lists; JSON has every one of them."""
@@ -48,7 +47,12 @@ class Part:
 
 def act_lines(found: Comparison) -> list[str]:
     """Return what to act on, heaviest first, one text a change, with its service where several differ."""
-    return [f"{_of_service(change, found)}{change_text(change)}" for change in leading(found.changes)]
+    return [line_of(change, found) for change in leading(found.changes)]
+
+
+def foretold_lines(found: Comparison) -> list[str]:
+    """Return what the policies save and risk as replayed, where that differs, one text each."""
+    return [line_of(change, found) for change in foretold(found.changes)]
 
 
 def made_from(found: Comparison) -> list[str]:
@@ -58,10 +62,10 @@ def made_from(found: Comparison) -> list[str]:
 
 def rest(found: Comparison) -> list[Part]:
     """Return all other changes by part: what follows from those to act on, then answers and settings."""
-    told = set(map(id, leading(found.changes)))
+    told = set(map(id, (*leading(found.changes), *foretold(found.changes))))
     follows = [one for one in found.changes if one.relevance == "act" and id(one) not in told]
     parts = [("what follows from the changes above", "consequence", "consequences", follows)]
-    notes = [one for one in found.changes if one.relevance == "note"]
+    notes = [one for one in found.changes if one.relevance == "note" and id(one) not in told]
     parts += [
         (heading, one, many, [note for note in notes if note.part == part])
         for part, (heading, one, many) in _PARTS.items()

@@ -42,6 +42,9 @@ _CAUSES = (
 )
 """Pattern of a path → paths whose change says the same already."""
 
+_FORETOLD = ("decision.hours_saved_ratio", "decision.slo_risk.undisturbed")
+"""Paths of what a policy is foretold to save and to risk."""
+
 
 def weight(change: RunChange) -> int:
     """Return the place of a change in `WEIGHTS`, that behind the last one for a path that none fits."""
@@ -59,6 +62,11 @@ def leading(changes: Sequence[RunChange]) -> tuple[RunChange, ...]:
     paths = {(change.service, change.path) for change in acts}
     kept = [change for change in acts if not _follows(change, paths)]
     return tuple(sorted(kept, key=weight))
+
+
+def foretold(changes: Sequence[RunChange]) -> tuple[RunChange, ...]:
+    """Return what the two policies are foretold to save and to risk, where that differs."""
+    return tuple(change for change in changes if change.path in _FORETOLD)
 
 
 def _follows(change: RunChange, paths: set[tuple[str, str]]) -> bool:

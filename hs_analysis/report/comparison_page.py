@@ -48,8 +48,9 @@ class ComparisonPage:
         What changed in the decision.
     act
         Whether a user must act.
-    to_act, made_from
-        Changes of the decision, heaviest first; differences of inputs, limits and version.
+    to_act, foretold, made_from
+        Changes of the decision, heaviest first; what the policies save and risk; differences of inputs,
+        limits and version.
     rest
         Everything else, by part.
     link_count, links
@@ -66,6 +67,7 @@ class ComparisonPage:
     sentence: str
     act: bool
     to_act: tuple[ChangeRow, ...]
+    foretold: tuple[ChangeRow, ...]
     made_from: tuple[ChangeRow, ...]
     rest: tuple[PartRows, ...]
     link_count: str

@@ -13,7 +13,7 @@ from hs_analysis.cli.compare import blocks, page_of
 from hs_analysis.cli.compare_words import MOST_LINES, act_lines, rest, sentence
 from hs_analysis.cli.output import Folded, as_markdown
 from hs_analysis.compare import Comparison, compare_runs
-from hs_analysis.compare.order import leading
+from hs_analysis.compare.order import foretold, leading
 from hs_analysis.report.comparison_page import render_comparison
 
 COMMAND = "hsa compare a b"
@@ -54,7 +54,11 @@ def test_what_weighs_most_is_told_first(found):
 
 def test_no_change_is_lost_between_what_is_told_and_what_is_folded(found):
     """Each change is in one place: to act on, in one part of the rest, or made from."""
-    told = [*leading(found.changes), *(change for part in rest(found) for change in part.changes)]
+    told = [
+        *leading(found.changes),
+        *foretold(found.changes),
+        *(change for part in rest(found) for change in part.changes),
+    ]
     assert sorted(map(id, told)) == sorted(map(id, found.changes))
     follows = rest(found)[0]
     assert (follows.heading, follows.count) == ("what follows from the changes above", "1 consequence")
@@ -73,6 +77,23 @@ def test_the_rest_is_counted_and_named_only_when_asked(found):
     assert any("actions per day" in block for block in long)
 
 
+def test_what_the_policies_save_and_risk_stands_in_the_short_form():
+    """Under its own heading, once; the rest does not count it again."""
+    second = replace(ONE, summary=copy.deepcopy(ONE.summary))
+    decision = second.summary["services"][0]["decision"]
+    decision["hours_saved_ratio"], decision["slo_risk"]["undisturbed"] = 0.111, 0.0222
+    of_two = compare_runs(ONE, second)
+    lines = [block for block in blocks(of_two, COMMAND, verbose=False) if isinstance(block, str)]
+    at = lines.index("as replayed")
+    assert [line.partition(":")[0] for line in lines[at + 1 : at + 3]] == [
+        "  hours saved",
+        "  SLO risk, undisturbed",
+    ]
+    assert [("11.1 %" in lines[at + 1]), ("2.22 %" in lines[at + 2])] == [True, True]
+    paths = {change.path for part in rest(of_two) for change in part.changes}
+    assert not paths & {change.path for change in foretold(of_two.changes)}
+
+
 def test_many_changes_to_act_on_are_cut_with_how_many_more():
     """Ten lines at most, over all services; -v has them all."""
     runs = [copy.deepcopy(ONE), copy.deepcopy(ONE)]
@@ -87,7 +108,7 @@ def test_many_changes_to_act_on_are_cut_with_how_many_more():
     lines = [block for block in blocks(several, COMMAND, verbose=False) if isinstance(block, str)]
     listed = [line for line in lines if line.startswith("  demo/")]
     assert (len(listed), MOST_LINES) == (10, 10)
-    assert f"  … and 4 more to act on: {COMMAND} -v" in lines
+    assert f"  … and 4 more: {COMMAND} -v" in lines
 
 
 def test_markdown_folds_the_rest_between_empty_lines(found):
@@ -96,7 +117,7 @@ def test_markdown_folds_the_rest_between_empty_lines(found):
     assert text.startswith("Something changed that you must act on: ")
     before, _, after = text.partition("\n\n<details><summary>")
     folded, _, closing = after.partition("\n\n</details>\n\n")
-    assert before.count("\n- ") == len(leading(found.changes))
+    assert before.count("\n- ") == len(leading(found.changes)) + len(foretold(found.changes))
     assert folded.count("\n- ") == sum(len(part.changes) for part in rest(found))
     assert not re.search(r"\n[^-\n][^\n]*\n- ", folded)
     links, _, last = closing.partition("\n\n")
