@@ -201,7 +201,7 @@ def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) ->
     elif known := interval(ends, "ratio"):
         amount = f"{known} %" if "%" not in known else known
     else:
-        return f"Risk: not known{_why_not_known(service, choice)}."
+        return f"Risk: not known{_recorded_over(service)}{_why_not_known(service, choice)}."
     beside = [f"limit {percent(slo.get('allowed_window_share')).replace('.0 %', ' %')}"]
     if is_number(risk.get("recorded")):
         beside.append(f"what ran {percent(risk['recorded'])}")
@@ -213,6 +213,14 @@ def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) ->
         if is_number(risk.get(f"under_{name}"))
     ]
     return f"{said}; {', '.join(under)}." if under else f"{said}."
+
+
+def _recorded_over(service: Mapping[str, Any]) -> str:
+    """Return in how many of the recorded windows the limit broken most was broken; empty where never."""
+    latencies = mapping(mapping(mapping(service.get("replay")).get("calibration")).get("latencies"))
+    least = [mapping(one).get("observed") or [0.0] for one in latencies.values()]
+    worst = max((float(ends[0] or 0.0) for ends in least), default=0.0)
+    return f" (recorded ≥{percent(worst)} of windows)" if worst > 0.0 else ""
 
 
 def _why_not_known(service: Mapping[str, Any], choice: Choice) -> str:

@@ -151,6 +151,18 @@ def test_a_risk_that_a_pool_without_a_size_hides_says_so() -> None:
     assert "Risk: not known: nothing sizes prefill. Leave its count as it is." in lines
 
 
+def test_a_risk_that_is_not_known_says_what_was_recorded() -> None:
+    """The limit that was broken most often, as it was seen; nothing where none was."""
+    why = "the replay does not match the recorded latencies"
+    told = " (recorded ≥39.3 % of windows)"
+    for ttft, tbt, seen in (([0.25, 0.3], [0.393, 0.4], told), ([0.0, 0.3], None, ""), (None, None, "")):
+        latencies = {"ttft": {"observed": ttft}, "tbt": {"observed": tbt}}
+        of = service(slo_risk={}) | {
+            "replay": {"calibration": {"status": "not_calibrated", "why_not": why, "latencies": latencies}}
+        }
+        assert f"Risk: not known{seen}: {why}." in said(of)
+
+
 def test_shares_that_are_at_most_so_large_say_so() -> None:
     """Where a capacity is a floor, faults and bursts may break the SLO less often than is said, not more."""
     floor = {"slo_risk": DECISION["slo_risk"] | {"faults_at_most": True}}
