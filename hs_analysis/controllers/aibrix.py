@@ -56,14 +56,10 @@ INSTANT_S = 1e-6
 """Slack of an age beside a window [s]."""
 
 
-@dataclass(frozen=True)
-class Apa:
-    """``scalingStrategy: APA``: mean use of a pod against its target, scraped from the pods."""
+@dataclass(frozen=True, kw_only=True)
+class _Paced:
+    """Tolerances, paces, rests and bounds, which both strategies have."""
 
-    signal: str
-    target: float
-    total: bool = field(default=True, metadata=documented("", "whether the signal is a pool total"))
-    observe_window_s: float = field(default=180.0, metadata=documented("s", DOC))
     up_tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
     down_tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
     max_scale_up_rate: float = field(default=2.0, metadata=documented("ratio", DOC))
@@ -75,6 +71,16 @@ class Apa:
         default=100, metadata=documented("instances", "no default: the field is required")
     )
 
+
+@dataclass(frozen=True)
+class Apa(_Paced):
+    """``scalingStrategy: APA``: mean use of a pod against its target, scraped from the pods."""
+
+    signal: str
+    target: float
+    total: bool = field(default=True, metadata=documented("", "whether the signal is a pool total"))
+    observe_window_s: float = field(default=180.0, metadata=documented("s", DOC))
+
     @property
     def signals(self) -> tuple[str, ...]:
         """Readings it needs."""
@@ -82,7 +88,7 @@ class Apa:
 
 
 @dataclass(frozen=True)
-class Kpa:
+class Kpa(_Paced):
     """``scalingStrategy: KPA``: a pool total against the target of a pod, over two windows.
 
     ``averaging_s`` is the range of a query behind an external metric, ``surge`` says when it is another,
@@ -96,17 +102,6 @@ class Kpa:
     stable_window_s: float = field(default=180.0, metadata=documented("s", DOC))
     panic_window_s: float = field(default=60.0, metadata=documented("s", DOC))
     panic_threshold: float = field(default=2.0, metadata=documented("ratio", DOC))
-    up_tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
-    down_tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
-    max_scale_up_rate: float = field(default=2.0, metadata=documented("ratio", DOC))
-    max_scale_down_rate: float = field(default=2.0, metadata=documented("ratio", DOC))
-    up_cooldown_s: float = field(default=0.0, metadata=documented("s", DOC))
-    down_cooldown_s: float = field(default=300.0, metadata=documented("s", DOC))
-    min_replicas: int = field(default=1, metadata=documented("instances", DOC))
-    max_replicas: int = field(
-        default=100, metadata=documented("instances", "no default: the field is required")
-    )
-
     averaging_s: float = field(default=0.0, metadata=documented("s", "the query of an adapter"))
     others: tuple[Operand, ...] = field(default=(), metadata=documented("", "the query of an adapter"))
     surge: Surge | None = field(default=None, metadata=documented("", "the query of an adapter"))

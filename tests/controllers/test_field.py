@@ -179,14 +179,18 @@ RATE = st.floats(1.0, 3.0)
 TARGET = st.floats(50.0, 200.0)
 TOLERANCE = st.floats(0.0, 0.3)
 LEAST, MOST = st.integers(0, 3), st.integers(4, 30)
+PACES: dict[str, st.SearchStrategy[Any]] = {
+    "up_tolerance": TOLERANCE, "down_tolerance": TOLERANCE, "max_scale_up_rate": RATE,
+    "max_scale_down_rate": RATE, "up_cooldown_s": WINDOW, "down_cooldown_s": WINDOW, "min_replicas": LEAST,
+    "max_replicas": MOST,
+}  # fmt: skip
 PARAMETERS: dict[type, st.SearchStrategy[Any]] = {
     Apa: st.builds(
-        Apa, st.just("load"), TARGET, st.just(True), st.sampled_from([60.0, 180.0]), TOLERANCE, TOLERANCE,
-        RATE, RATE, WINDOW, WINDOW, LEAST, MOST,
+        Apa, st.just("load"), TARGET, st.just(True), st.sampled_from([60.0, 180.0]), **PACES
     ),
     Kpa: st.builds(
         Kpa, st.just("load"), TARGET, st.sampled_from([120.0, 180.0, 600.0]), st.sampled_from([60.0, 120.0]),
-        st.floats(1.2, 3.0), TOLERANCE, TOLERANCE, RATE, RATE, WINDOW, WINDOW, LEAST, MOST, highest_s=WINDOW,
+        st.floats(1.2, 3.0), highest_s=WINDOW, **PACES,
     ),
     DynamoLoad: st.builds(
         DynamoLoad, st.just("load"), st.none() | st.floats(10.0, 300.0),
