@@ -28,6 +28,11 @@ TIE = 1e-7
 NOBODY = -1
 """Number of no request."""
 
+LEAST, TWO, TURNS = 0, 1, 2
+"""Whom a router takes: the one with the least of all; of two drawn for the request; each in turn."""
+
+MASK = 0xFFFFFFFF
+
 INSTANCE = np.dtype([
     ("open", "i8"), ("running", "i8"), ("waiting", "i8"), ("head", "i8"), ("tail", "i8"), ("logged", "i8"),
     ("slowness", "f8"), ("load", "f8"), ("held", "f8"), ("reserved", "f8"), ("virtual", "f8"),
@@ -146,16 +151,42 @@ def _finish_second(
 
 
 @compiled
+def candidates(routing: int, number: int, count: int) -> tuple[int, int]:
+    """Return the two of `count` instances between which the router decides, `NOBODY` for all of them.
+
+    In turns both are one. Two are drawn by bits of the request's number that are mixed as xxHash ends
+    (Collet, XXH32 avalanche): the same number has the same two, and no order of numbers shows in them.
+    """
+    if routing == LEAST or count < 2:
+        return NOBODY, NOBODY
+    if routing == TURNS:
+        return number % count, number % count
+    bits = (number + 1) & MASK
+    bits = ((bits ^ (bits >> 15)) * 2246822519) & MASK
+    bits = ((bits ^ (bits >> 13)) * 3266489917) & MASK
+    bits ^= bits >> 16
+    one = bits % count
+    return one, (one + 1 + bits // count % (count - 1)) % count
+
+
+@compiled
 def _send(
     states: Records, alive: Integers, there: int, requests: Records, ends: Floats, numbers: Integers,
-    request: int, second: float, limits: tuple[int, float],
+    request: int, second: float, limits: tuple[int, float], route: tuple[int, int],
 ) -> bool:  # fmt: skip
-    """Send a request to the open instance with the fewest; False when there is none."""
-    best = NOBODY
+    """Send a request to the open instance with the fewest of those the router looks at; False without one."""
+    best, seen, count = NOBODY, 0, 0
+    for place in range(there):
+        count += states[alive[place]].open
+    first, other = candidates(route[0], route[1], count)
     for place in range(there):
         number = alive[place]
-        if states[number].open and (best == NOBODY or states[number].load < states[best].load):
+        if not states[number].open:
+            continue
+        looked_at = first in (NOBODY, seen) or seen == other
+        if looked_at and (best == NOBODY or states[number].load < states[best].load):
             best = number
+        seen += 1
     if best == NOBODY:
         return False
     one, state = requests[request], states[best]
@@ -177,8 +208,8 @@ def _send(
 @entry
 def pass_seconds(
     states: Records, alive: Integers, there: int, requests: Records, coming: Integers, ends: Floats,
-    numbers: Integers, second: int, factors: Floats, step: tuple[float, float, float],
-    limits: tuple[int, float], log: Floats,
+    numbers: Integers, second: int, factors: Floats, step: tuple[float, float, float, float],
+    limits: tuple[int, float], route: tuple[int, int], log: Floats,
 ) -> tuple[int, int]:  # fmt: skip
     """Let seconds pass in which no instance opens or closes; change records and arrays in place.
 
@@ -195,7 +226,9 @@ def pass_seconds(
     second, factors
         The first second, and the factor on all step times in each.
     step, limits
-        The law: s, s per sequence, s per held token; sequences, tokens.
+        The law: s, s per sequence, s per held token, least s per sequence; sequences, tokens.
+    route
+        Whom the router takes, and the number of the first of `coming`.
     log
         Filled: shape (instances, seconds, `COLUMNS`); each state's ``logged`` says how many rows of it.
 
@@ -211,10 +244,11 @@ def pass_seconds(
         for place in range(there):
             state = states[alive[place]]
             sequences = max(1, state.running)
-            time_s = step[0] + step[1] * sequences + step[2] * state.held
+            time_s = max(step[0] + step[1] * sequences + step[2] * state.held, step[3] * sequences)
             state.pace = 1.0 / (time_s * factors[passed] * state.slowness)
         while sent < coming.size and requests[coming[sent]].arrives < now + 1.0:
-            if not _send(states, alive, there, requests, ends, numbers, coming[sent], now, limits):
+            to = (route[0], route[1] + sent)
+            if not _send(states, alive, there, requests, ends, numbers, coming[sent], now, limits, to):
                 break
             sent += 1
         left = 0
@@ -233,8 +267,9 @@ def pass_seconds(
 
 @entry
 def pass_line(
-    servers: Records, reach: Floats, work: Floats, chosen: Integers, starts: Floats, ends: Floats
-) -> int:
+    servers: Records, reach: Floats, work: Floats, route: tuple[int, int], chosen: Integers, starts: Floats,
+    ends: Floats,
+) -> int:  # fmt: skip
     """Serve requests first come, first served; change the servers and fill the last three in place.
 
     Parameters
@@ -243,6 +278,8 @@ def pass_line(
         All instances (`SERVER`).
     reach, work
         Sorted moments of arrival, and the time each takes an instance of slowness 1 [s]; shape (n,).
+    route
+        Whom the router takes, and the number of the first request; the least is the one free first.
     chosen, starts, ends
         Instance, and start and end of the computation [s]; shape (n,).
 
@@ -252,13 +289,21 @@ def pass_line(
     """
     for request in range(reach.size):
         now = reach[request]
-        best = NOBODY
+        best, seen, count = NOBODY, 0, 0
         for number in range(servers.size):
             one = servers[number]
             if not one.entered and one.opens <= now:
                 one.entered = 1
-            if one.entered and one.closes > now and (best == NOBODY or one.free < servers[best].free):
+            count += 1 if one.entered and one.closes > now else 0
+        first, other = candidates(route[0], route[1] + request, count)
+        for number in range(servers.size):
+            one = servers[number]
+            if not one.entered or one.closes <= now:
+                continue
+            looked_at = first in (NOBODY, seen) or seen == other
+            if looked_at and (best == NOBODY or one.free < servers[best].free):
                 best = number
+            seen += 1
         if best == NOBODY:  # wait for the next one to open
             for number in range(servers.size):
                 one = servers[number]

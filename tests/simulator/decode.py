@@ -7,7 +7,15 @@ Every sequence of an instance gets one token per engine step. A step takes
 with B running sequences and K tokens of KV cache held: weights are read once a step (t0), each sequence
 costs its share of the dense layers (t1), each held token its share of reading the cache (t2). A request is
 admitted while B < `batch` and the tokens reserved for it and the others (prompt and whole answer) fit into
-`kv_tokens`; else it waits in line at its instance. The router picks the instance with the fewest requests.
+`kv_tokens`; else it waits in line at its instance. The router picks the instance with the fewest requests, of
+all, of two drawn at random ("power of two choices", Mitzenmacher 2001), or takes them in turns.
+
+Where ``least_s`` is given a step takes at least that much per sequence, so that it has a knee:
+
+    τ = max(t0 + t1·B + t2·K, t3·B) · slowness      [s]
+
+the roofline itself (Williams, Waterman & Patterson 2009): left of the knee memory is what a step waits for,
+right of it arithmetic, and an instance emits 1 ÷ t3 tokens a second however many sequences it has.
 
 A sequence that joins when an instance has counted V tokens per sequence leaves at V + its answer: one running
 sum per instance carries all of its sequences (processor sharing in virtual time; Kleinrock 1976). Time goes
@@ -25,7 +33,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.batching import COLUMNS, INSTANCE, NOBODY, REQUEST, pass_seconds
+from simulator.batching import COLUMNS, INSTANCE, LEAST, NOBODY, REQUEST, pass_seconds
 from simulator.lives import FOREVER_S, Life
 
 Floats = NDArray[np.float64]
@@ -37,17 +45,23 @@ BLOCK_S = 3600
 
 @dataclass(frozen=True)
 class DecodeLaw:
-    """Step law and limits of one decode instance: s, s per sequence, s per held token; sequences; tokens."""
+    """Step law and limits of one decode instance: s, s per sequence, s per held token; sequences; tokens.
+
+    ``least_s`` is the least s per sequence; ``routing`` one of `batching.LEAST`, `TWO`, `TURNS`.
+    """
 
     fixed_s: float = 0.016
     sequence_s: float = 4.0e-4
     token_s: float = 1.6e-7
     batch: int = 128
     kv_tokens: float = 400_000.0
+    least_s: float = 0.0
+    routing: int = LEAST
 
     def step_s(self, sequences: float, held: float) -> float:
         """Return the time of a step on an instance of slowness 1 [s]."""
-        return self.fixed_s + self.sequence_s * sequences + self.token_s * held
+        memory_s = self.fixed_s + self.sequence_s * sequences + self.token_s * held
+        return max(memory_s, self.least_s * sequences)
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,7 @@ class DecodePool:
         self._requests["chosen"] = self._requests["next"] = NOBODY
         self._requests["arrives"] = self._requests["starts"] = self._requests["ends"] = np.inf
         self._coming = np.zeros(0, np.int64)
+        self._sent = 0
         self._changes: dict[int, list[tuple[int, bool]]] = {}
         self._logs: dict[int, _Log] = {}
         self._alive: list[int] = []
@@ -264,8 +279,10 @@ class DecodePool:
         log = np.empty((len(self.lives), factors.size, COLUMNS))
         there, sent = pass_seconds(
             self._states, alive, alive.size, self._requests, self._coming, self._batch_ends, self._batch,
-            second, factors, (law.fixed_s, law.sequence_s, law.token_s), (law.batch, law.kv_tokens), log,
+            second, factors, (law.fixed_s, law.sequence_s, law.token_s, law.least_s),
+            (law.batch, law.kv_tokens), (law.routing, self._sent), log,
         )  # fmt: skip
+        self._sent += sent
         rows = {n: log[n, : int(self._states["logged"][n])].copy() for n in self._alive}
         for number, found in rows.items():
             self._logs[number].add(found)

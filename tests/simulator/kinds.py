@@ -12,6 +12,10 @@ from simulator.workloads import LoadShape, TokenMix
 
 Event = Literal["none", "autoscaled", "restarts", "release", "two_gpu_types", "stranger"]
 
+EngineLaws = Literal["linear", "knee"]
+"""Families of physics: steps linear in what a batch holds and the least loaded instance; or steps with a
+knee, KV memory that may bind, and routers that look at two instances or take turns."""
+
 BOTH_SLO = Slo(ttft_s=2.2, tbt_s=0.05)
 VLLM_SLO = Slo(ttft_s=2.5, tbt_s=0.05)
 DYNAMO_SLO = Slo(ttft_s=2.2, tbt_s=0.064)
@@ -47,6 +51,8 @@ class Kind:
         Whether one compute-bound pool does both.
     unanswerable
         Whether nothing may be recommended: the load stood still, or the history is too short.
+    engine_laws
+        Which family of physics the laws of the engines are drawn from.
     """
 
     name: str
@@ -62,6 +68,7 @@ class Kind:
     event: Event = "none"
     shared: bool = False
     unanswerable: bool = False
+    engine_laws: EngineLaws = "linear"
 
 
 DAY = LoadShape(night=0.25, wander_sd=0.07)

@@ -178,7 +178,9 @@ def _prefilled(service: Service, requests: Arrivals, reach: Floats, slow: Floats
     """Pass the requests through prefill in the order they reach it."""
     line = np.argsort(reach, kind="stable")
     work = prefill_work_s(service, requests, reach, slow)
-    served: PrefillTrace = serve_prefill(reach[line], work[line], service.lives["prefill"])
+    served: PrefillTrace = serve_prefill(
+        reach[line], work[line], service.lives["prefill"], service.prefill.routing
+    )
     life, start, end = (np.empty(len(requests), dtype) for dtype in (np.int64, float, float))
     life[line], start[line], end[line] = served.life, served.start_s, served.end_s
     return Stay(life, reach, start, end)

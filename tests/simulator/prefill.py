@@ -5,8 +5,9 @@
 is the time that m cache-missed prompt tokens take in chunks of C: a launch cost per chunk, a cost per token
 (the dense layers) and one per pair of tokens (attention). The router sends a request to the instance with the
 least unfinished work, which is the same as one first-come first-served line in front of all of them: a queue
-of the kind M/G/k (Kiefer & Wolfowitz 1955). The equations are textbook; the numbers are choices of this
-project and claim nothing about hardware.
+of the kind M/G/k (Kiefer & Wolfowitz 1955). A router that looks at two drawn at random, or takes instances in
+turns, makes a line in front of each. The equations are textbook; the numbers are choices of this project and
+claim nothing about hardware.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.batching import SERVER, Records, pass_line
+from simulator.batching import LEAST, SERVER, Records, pass_line
 from simulator.lives import FOREVER_S, Life
 
 Floats = NDArray[np.float64]
@@ -26,12 +27,16 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PrefillLaw:
-    """Time law of one prefill instance: s per chunk, s per token, s per token², tokens per chunk."""
+    """Time law of one prefill instance: s per chunk, s per token, s per token², tokens per chunk.
+
+    ``routing`` is one of `batching.LEAST`, `TWO`, `TURNS`.
+    """
 
     chunk_s: float = 0.014
     token_s: float = 2.4e-4
     pair_s: float = 8.0e-9
     chunk: float = 2048.0
+    routing: int = LEAST
 
     def service_s(self, missed: Floats) -> Floats:
         """Return the time to compute prompts of `missed` tokens on an idle instance [s]."""
@@ -54,8 +59,9 @@ class PrefillTrace:
 class PrefillPool:
     """The line in front of a prefill pool; instances come and go between requests, changed in place."""
 
-    def __init__(self, lives: Iterable[Life] = ()) -> None:
+    def __init__(self, lives: Iterable[Life] = (), routing: int = LEAST) -> None:
         self.lives: list[Life] = []
+        self._routing, self._sent = routing, 0
         self._servers = np.zeros(0, SERVER)
         for life in lives:
             self.add(life)
@@ -103,13 +109,17 @@ class PrefillPool:
         """
         n = reach_s.size
         chosen, starts, ends = np.empty(n, np.int64), np.empty(n), np.empty(n)
-        served = pass_line(self._servers, reach_s, service_s, chosen, starts, ends)
+        route = (self._routing, self._sent)
+        served = pass_line(self._servers, reach_s, service_s, route, chosen, starts, ends)
         if served < n:
             raise ValueError(f"no prefill instance accepts work after {reach_s[served]:.0f} s")
+        self._sent += n
         return PrefillTrace(chosen, starts, ends)
 
 
-def serve_prefill(arrival_s: Floats, service_s: Floats, lives: tuple[Life, ...]) -> PrefillTrace:
+def serve_prefill(
+    arrival_s: Floats, service_s: Floats, lives: tuple[Life, ...], routing: int = LEAST
+) -> PrefillTrace:
     """Serve requests first come, first served on the instances that accept work.
 
     Parameters
@@ -121,13 +131,15 @@ def serve_prefill(arrival_s: Floats, service_s: Floats, lives: tuple[Life, ...])
     lives
         Instances with the time from which, and until which, they accept work; accepted work is finished. A
         request that finds none waits for the next one to open.
+    routing
+        One of `batching.LEAST`, `TWO`, `TURNS`.
 
     Raises
     ------
     ValueError
         When a request comes after the last instance stopped accepting.
     """
-    return PrefillPool(lives).serve(arrival_s, service_s)
+    return PrefillPool(lives, routing).serve(arrival_s, service_s)
 
 
 def busy_seconds(start_s: Floats, end_s: Floats, first: int, stop: int) -> Floats:

@@ -236,7 +236,9 @@ class Prometheus:
         )  # fmt: skip
         return left[:count]
 
-    def scrape_decode(self, block: Floats, law: tuple[float, float, float, float], from_s: int) -> None:
+    def scrape_decode(
+        self, block: Floats, law: tuple[float, float, float, float, float], from_s: int
+    ) -> None:
         """Scrape the decode instances in the seconds of a block.
 
         Parameters
@@ -245,7 +247,8 @@ class Prometheus:
             The seconds from `from_s` on, NaN where an instance was not there; shape (instances, seconds,
             `batching.COLUMNS`).
         law
-            Step time: s, s per sequence, s per held token; memory of an instance [tokens].
+            Step time: s, s per sequence, s per held token, least s per sequence; memory of an instance
+            [tokens].
         """
         one = self.of("decode", block.shape[0])
         _scrape_decode(
@@ -423,7 +426,7 @@ def _scrape_prefill(
 @entry
 def _scrape_decode(
     kept: Floats, carried: Floats, reset: Floats, age: Integers, phase: Integers, block: Floats,
-    law: tuple[float, float, float, float], times: tuple[int, int, int],
+    law: tuple[float, float, float, float, float], times: tuple[int, int, int],
 ) -> None:  # fmt: skip
     """Do what `Prometheus.scrape_decode` says."""
     since, every, collect = times
@@ -433,7 +436,7 @@ def _scrape_decode(
             if np.isnan(second[0]):
                 continue
             carried[n, TOKENS] += second[2]
-            sequences = law[1] * second[0] + law[2] * second[4]
+            sequences = max(law[1] * second[0] + law[2] * second[4], law[3] * second[0] - law[0])
             full = (SM_WEIGHTS * law[0] + SM_SEQUENCES * sequences) / (law[0] + sequences)
             carried[n, BUSY] += full if second[5] > 0 else IDLE_SM
             if (end - phase[n]) % collect == 0:
@@ -445,7 +448,7 @@ def _scrape_decode(
                 sample[:] = 0.0
                 sample[TOKENS] = np.floor(carried[n, TOKENS] + 1e-6) - reset[n, TOKENS]
                 sample[RUNNING], sample[WAITING] = second[0], second[1]
-                sample[KV] = min(1.0, second[4] / law[3])
+                sample[KV] = min(1.0, second[4] / law[4])
                 sample[GPU], sample[ACTIVE] = carried[n, UTIL], carried[n, SM]
 
 

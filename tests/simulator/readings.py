@@ -49,7 +49,8 @@ def sm_activity(seconds: Seconds, role: str, service: Service) -> Floats:
     if role != "decode":
         return np.asarray(np.maximum(SM_FULL * seconds.busy, IDLE_SM))
     law = service.decode
-    sequences = law.sequence_s * seconds.running + law.token_s * seconds.held
+    memory = law.sequence_s * seconds.running + law.token_s * seconds.held
+    sequences = np.maximum(memory, law.least_s * seconds.running - law.fixed_s)
     full = (SM_WEIGHTS * law.fixed_s + SM_SEQUENCES * sequences) / (law.fixed_s + sequences)
     return np.where(seconds.busy > 0, full, IDLE_SM)
 

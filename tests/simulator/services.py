@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import lives as life
+from simulator.batching import TURNS, TWO
 from simulator.decode import DecodeLaw
 from simulator.kinds import Kind
 from simulator.lives import Life
 from simulator.physics import GAP_SPREAD, Service
 from simulator.prefill import PrefillLaw
-from simulator.pressure import Point, throughput_tps
+from simulator.pressure import Point, capacity, throughput_tps
 from simulator.record import pod_names, with_gpu
 from simulator.shared import SharedLaw
 from simulator.workloads import GRID_S, MixPath, load_curve, mix_path
@@ -36,6 +37,14 @@ RELEASE_SPEEDS = 1.0 / 1.5
 POOL_EFFECT = 0.26
 """A queue of n servers holds a latency limit up to about 1 − 0.26 ÷ √n of its throughput; a rule of thumb
 that only places the peak: capacities that count come from pressure tests."""
+
+LIGHT, KNEE, KNEE_SEQUENCES, ROOM, KNEE_BATCH = (0.3, 0.8), (1.02, 1.6), (20.0, 90.0), (0.7, 4.0), 256
+"""What laws with a knee are drawn from: the step of an empty instance ÷ the longest that holds the limit, the
+step at the knee ÷ that of an empty instance, sequences at the knee, and the sequences that KV memory has room
+for ÷ those at which a step is the longest; choices of this project, wide so that each may bind [ratio]."""
+
+UNLIMITED_SHARE = 0.95
+"""Peaks of a pool that breaks its limit at no load are placed against this part of its throughput [ratio]."""
 
 AUTOSCALED_SHARE = 0.7
 """What a target tracker lets an instance carry ÷ what it could [ratio]; a choice of this project."""
@@ -66,6 +75,8 @@ def draw(kind: Kind, rng: np.random.Generator) -> Drawn:
     count = int(rng.integers(kind.instances[0], kind.instances[1] + 1))
     if kind.shared:
         return _draw_shared(kind, curve, path, mean, count, rng)
+    if kind.engine_laws == "knee":
+        return _draw_knee(kind, curve, path, mean, count, rng)
     decode = DecodeLaw(
         fixed_s=0.016 * float(rng.uniform(0.8, 1.15)),
         sequence_s=4.0e-4 * float(rng.uniform(0.85, 1.2)),
@@ -76,12 +87,7 @@ def draw(kind: Kind, rng: np.random.Generator) -> Drawn:
     if kind.event == "two_gpu_types":  # all hold as many sequences as the slower half can
         within = decode_capacity(decode, mean, limit_s / SLOW_BY) * _mean_speed(count)
     rate = float(rng.uniform(*kind.decode_peak)) * within * count / mean.output
-    prefill = PrefillLaw(
-        chunk_s=0.014 * float(rng.uniform(0.7, 1.3)),
-        token_s=2.4e-4 * float(rng.uniform(0.9, 1.1)),
-        pair_s=8.0e-9 * float(rng.uniform(0.5, 1.5)),
-    )
-    prefill, size = _sized(prefill, kind, mean, rate, float(rng.uniform(*kind.prefill_peak)))
+    prefill, size = _sized(_drawn_prefill(rng), kind, mean, rate, float(rng.uniform(*kind.prefill_peak)))
     service = Service({}, prefill, decode)
     pools = {"prefill": _pool(kind, "prefill", size, rng), "decode": _pool(kind, "decode", count, rng)}
     service = service.with_lives(**_eventful(kind, pools, rate * curve, path, rng))
@@ -102,7 +108,58 @@ def _sized(law: PrefillLaw, kind: Kind, mean: Point, rate: float, peak: float) -
     top = throughput_tps(service, "prefill", mean, kind.mix)
     size = max(2, round(work / (peak * 0.86 * top)))
     wanted = work / (size * peak * (1.0 - POOL_EFFECT / math.sqrt(size)) * top)
-    return PrefillLaw(law.chunk_s / wanted, law.token_s / wanted, law.pair_s / wanted, law.chunk), size
+    return _faster(law, wanted), size
+
+
+def _drawn_prefill(rng: np.random.Generator) -> PrefillLaw:
+    return PrefillLaw(
+        chunk_s=0.014 * float(rng.uniform(0.7, 1.3)),
+        token_s=2.4e-4 * float(rng.uniform(0.9, 1.1)),
+        pair_s=8.0e-9 * float(rng.uniform(0.5, 1.5)),
+    )
+
+
+def _faster(law: PrefillLaw, factor: float) -> PrefillLaw:
+    return replace(
+        law, chunk_s=law.chunk_s / factor, token_s=law.token_s / factor, pair_s=law.pair_s / factor
+    )
+
+
+def knee_law(mean: Point, limit_s: float, rng: np.random.Generator) -> DecodeLaw:
+    """Draw a decode law with a knee below, at or above the limit, for requests of a mean size."""
+    longest = limit_s / math.exp(LATENCY_QUANTILE_Z * GAP_SPREAD)
+    fixed = longest * float(rng.uniform(*LIGHT))
+    knee = fixed * float(rng.uniform(*KNEE))
+    sequences = math.exp(rng.uniform(*np.log(KNEE_SEQUENCES)))
+    held = mean.prompt + mean.output / 2.0
+    law = DecodeLaw(fixed, 0.0, (knee - fixed) / (sequences * held), KNEE_BATCH, math.inf, knee / sequences)
+    most = min((longest - fixed) / (law.token_s * held), longest / law.least_s)
+    room = math.exp(rng.uniform(*np.log(ROOM))) * most * (mean.prompt + mean.output)
+    return replace(law, kv_tokens=room)
+
+
+def _draw_knee(
+    kind: Kind, curve: Floats, path: MixPath, mean: Point, count: int, rng: np.random.Generator
+) -> Drawn:
+    """Draw laws with a knee; peaks are placed by pressure tests, for no rule of thumb knows these laws."""
+    routing = TWO if rng.random() < 0.5 else TURNS
+    decode = replace(knee_law(mean, kind.slo.tbt_s or 0.05, rng), routing=routing)
+    pools = {"decode": _pool(kind, "decode", count, rng)}
+    within = _pressed(Service(pools, decode=decode), "decode", mean, kind)
+    rate = float(rng.uniform(*kind.decode_peak)) * within * count / mean.output
+    peak = float(rng.uniform(*kind.prefill_peak))
+    prefill, size = _sized(replace(_drawn_prefill(rng), routing=routing), kind, mean, rate, peak)
+    pools["prefill"] = _pool(kind, "prefill", size, rng)
+    holds = _pressed(Service(pools, prefill), "prefill", mean, kind)
+    prefill = _faster(prefill, rate * mean.tokens("prefill") / (size * peak * holds))
+    service = Service({}, prefill, decode)
+    return Drawn(service.with_lives(**_eventful(kind, pools, rate * curve, path, rng)), rate * curve, path)
+
+
+def _pressed(service: Service, role: str, mean: Point, kind: Kind) -> float:
+    """Return the capacity of an instance of a pool, by pressure test [tokens/s of the role]."""
+    found = capacity(service, role, mean, kind.mix, kind.slo, 0)
+    return found or UNLIMITED_SHARE * throughput_tps(service, role, mean, kind.mix)
 
 
 def _draw_shared(

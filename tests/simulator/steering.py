@@ -243,7 +243,7 @@ class _Run:
         self.service, self.requests, self.reach = service, requests, reach
         self.prometheus = prometheus
         self.scale = np.repeat(slow, int(GRID_S))
-        self.prefill = PrefillPool(service.lives["prefill"])
+        self.prefill = PrefillPool(service.lives["prefill"], service.prefill.routing)
         self.decode = DecodePool(
             service.decode, requests.prompt, requests.output - 1.0, service.lives["decode"]
         )
@@ -328,7 +328,8 @@ class _Run:
         )  # fmt: skip
         kept.scrape_front(self._passed(block, now, then), now, then)
         self.inside = kept.scrape_prefill(self.prefill.servers, self.inside, columns, now, then)
-        kept.scrape_decode(block, (law.fixed_s, law.sequence_s, law.token_s, law.kv_tokens), now)
+        step = (law.fixed_s, law.sequence_s, law.token_s, law.least_s)
+        kept.scrape_decode(block, (*step, law.kv_tokens), now)
         for spell in spells:
             every = spell.fault.resets_s
             if now in spell and every and (now - spell.from_s) % every < kept.looks.scrape_s:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator.batching import TIE
+from simulator.batching import LEAST, MASK, TIE, TURNS, TWO
 from simulator.decode import DecodeLaw, serve_decode
 from simulator.lives import Life
 from simulator.prefill import serve_prefill
@@ -13,6 +13,7 @@ from simulator.prefill import serve_prefill
 LIVES = st.lists(
     st.tuples(st.integers(0, 20), st.integers(0, 40), st.sampled_from([1.0, 1.3])), min_size=1, max_size=4
 )
+ROUTINGS = st.sampled_from([LEAST, TWO, TURNS])
 TIMES = st.lists(st.floats(0.0, 39.0, allow_nan=False), min_size=1, max_size=30).map(sorted)
 
 
@@ -24,6 +25,21 @@ def _lives(drawn: list[tuple[int, int, float]]) -> tuple[Life, ...]:
         for n, (opens, stays, slow) in enumerate(drawn)
     ]
     return tuple(made)
+
+
+def _looked_at(routing: int, number: int, there: list[int]) -> list[int]:
+    """Return the instances between which a router decides for its request of a number."""
+    n = len(there)
+    if routing == LEAST or n == 1:
+        return there
+    if routing == TURNS:
+        return [there[number % n]]
+    bits = number + 1
+    for shift, factor in ((15, 2246822519), (13, 3266489917)):
+        bits = (bits ^ bits >> shift) * factor & MASK
+    bits ^= bits >> 16
+    one, step = bits % n, bits // n % (n - 1)
+    return [there[i] for i in sorted((one, (one + 1 + step) % n))]
 
 
 def _decode_plainly(
@@ -53,7 +69,7 @@ def _decode_plainly(
         late = [0.0] * len(lives)
         while accepting and coming and times[coming[0]] < second + 1.0:
             r = coming.pop(0)
-            i = min(accepting, key=lambda i: load[i])
+            i = min(_looked_at(law.routing, r, accepting), key=lambda i: load[i])
             load[i] += 1.0 + TIE
             part = max(0.0, times[r] - second)
             if not lines[i] and fits(i, r):
@@ -84,14 +100,18 @@ def _decode_plainly(
     return starts, ends
 
 
-@given(times=TIMES, drawn=LIVES, seed=st.integers(0, 99), batch=st.integers(1, 4))
+@given(
+    times=TIMES, drawn=LIVES, seed=st.integers(0, 99), batch=st.integers(1, 4), routing=ROUTINGS,
+    least_s=st.sampled_from([0.0, 0.1, 0.2]),
+)  # fmt: skip
 def test_a_decode_pool_is_what_its_rules_say(
-    times: list[float], drawn: list[tuple[int, int, float]], seed: int, batch: int
-) -> None:
+    times: list[float], drawn: list[tuple[int, int, float]], seed: int, batch: int, routing: int,
+    least_s: float,
+) -> None:  # fmt: skip
     """Every request starts and ends when a plain reading says, also where instances come and go."""
     rng = np.random.default_rng(seed)
     prompt, answer = (np.round(rng.uniform(1, top, len(times))) for top in (400, 60))
-    law, lives = DecodeLaw(0.2, 0.05, 1e-4, batch, 900.0), _lives(drawn)
+    law, lives = DecodeLaw(0.2, 0.05, 1e-4, batch, 900.0, least_s, routing), _lives(drawn)
     trace = serve_decode(np.array(times), prompt, answer, law, lives, np.ones(120))
     starts, ends = _decode_plainly(times, prompt.tolist(), answer.tolist(), law, lives, 120)
     np.testing.assert_allclose(trace.start_s, starts, rtol=1e-9)
@@ -99,28 +119,28 @@ def test_a_decode_pool_is_what_its_rules_say(
 
 
 def _prefill_plainly(
-    times: list[float], work: list[float], lives: tuple[Life, ...]
+    times: list[float], work: list[float], lives: tuple[Life, ...], routing: int
 ) -> list[tuple[int, float, float]]:
     """Give each request to the instance that is free first among those that accept work."""
     free, served = [one.open_s for one in lives], []
     for now, needs in zip(times, work, strict=True):
         there = [i for i, one in enumerate(lives) if one.open_s <= now < one.close_s]
-        best = min(there, key=lambda i: free[i])
+        best = min(_looked_at(routing, len(served), there), key=lambda i: free[i])
         start = max(free[best], now)
         free[best] = start + needs * lives[best].slowness
         served.append((best, start, free[best]))
     return served
 
 
-@given(times=TIMES, drawn=LIVES, seed=st.integers(0, 99))
-def test_a_prefill_pool_is_one_line(
-    times: list[float], drawn: list[tuple[int, int, float]], seed: int
+@given(times=TIMES, drawn=LIVES, seed=st.integers(0, 99), routing=ROUTINGS)
+def test_a_prefill_pool_is_what_its_rules_say(
+    times: list[float], drawn: list[tuple[int, int, float]], seed: int, routing: int
 ) -> None:
     """Instances, starts and ends are those of a search over all instances for each request."""
     work = np.random.default_rng(seed).uniform(0.01, 6.0, len(times))
     lives = _lives(drawn)
-    trace = serve_prefill(np.array(times), work, lives)
-    served = _prefill_plainly(times, work.tolist(), lives)
+    trace = serve_prefill(np.array(times), work, lives, routing)
+    served = _prefill_plainly(times, work.tolist(), lives, routing)
     assert trace.life.tolist() == [life for life, _, _ in served]
     np.testing.assert_allclose(trace.start_s, [start for _, start, _ in served])
     np.testing.assert_allclose(trace.end_s, [end for _, _, end in served])

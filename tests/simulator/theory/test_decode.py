@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from simulator.batching import TWO
 from simulator.decode import DecodeLaw, DecodeTrace, serve_decode
 from simulator.lives import Life
 
@@ -62,6 +63,45 @@ def test_every_token_is_emitted_once() -> None:
     quiet, _, all_of_it = _run(DecodeLaw(), 0.5, 300.0, 5_000, 5)
     if np.isfinite(quiet.end_s).all():
         assert quiet.seconds[0].tokens.sum() == pytest.approx(all_of_it.sum())
+
+
+def test_a_step_with_a_knee_is_the_longer_of_memory_and_arithmetic() -> None:
+    """Left of the knee it grows with the tokens held alone, right of it with the sequences alone."""
+    law = DecodeLaw(0.1, 0.0, 1e-3, kv_tokens=1e12, least_s=0.05)
+    assert [law.step_s(1, 20.0), law.step_s(1, 40.0)] == pytest.approx([0.12, 0.14])
+    assert [law.step_s(4, 40.0), law.step_s(8, 40.0)] == pytest.approx([0.2, 0.4])
+    ready, answer = np.zeros(8), np.full(8, 25.0)
+    trace = serve_decode(ready, np.full(8, 1.0), answer, law, (Life("d"),), np.ones(20))
+    # The second in which they come passes at the step of one sequence, 0.1 s; then 15 steps of 0.4 s.
+    assert trace.end_s == pytest.approx(np.full(8, 7.0))
+
+
+def test_right_of_the_knee_a_pool_emits_no_more() -> None:
+    """Overloaded it gives 1 ÷ least_s an instance, less the room that stands empty until a second ends; well
+    left of the knee a gap is that of an empty one."""
+    law = DecodeLaw(0.02, 0.0, 1e-8, 256, 1e12, least_s=8e-4)
+    lives = (Life("a"), Life("b"))
+    over, _, _ = _run(law, 1.3 * 2 / 8e-4 / 300.0, 300.0, 2_000, 7, lives)
+    assert [one.tokens[600:].mean() for one in over.seconds] == pytest.approx([1250.0] * 2, rel=0.01)
+    calm, _, _ = _run(law, 0.4 * 2 / 8e-4 / 300.0, 300.0, 2_000, 8, lives)
+    assert np.concatenate([one.gap_s for one in calm.seconds]) == pytest.approx(0.02, rel=0.02)
+
+
+def _longer_than(routing: int, load: float, instances: int) -> list[float]:
+    """Return the shares of instances with at least 1, 2, 3 requests: one at a time, lengths exponential."""
+    rng, seconds, mean_s = np.random.default_rng(11), 30_000, 100.0
+    ready = np.sort(rng.uniform(0.0, seconds, rng.poisson(load * instances / mean_s * seconds)))
+    answer = rng.exponential(mean_s, ready.size)
+    law = DecodeLaw(1.0, 0.0, 0.0, batch=1, routing=routing)
+    lives = tuple(Life(f"d{i}") for i in range(instances))
+    trace = serve_decode(ready, np.full(ready.size, 1.0), answer, law, lives, np.ones(seconds))
+    there = np.stack([one.running + one.waiting for one in trace.seconds])[:, 3_000:]
+    return [float((there >= least).mean()) for least in (1, 2, 3)]
+
+
+def test_of_two_choices_the_shorter_leaves_lines_doubly_exponentially_short() -> None:
+    """At least k requests at λ^(2^k − 1) of many instances (Mitzenmacher 2001, eq. 2)."""
+    assert _longer_than(TWO, 0.7, 100) == pytest.approx([0.7, 0.7**3, 0.7**7], rel=0.08)
 
 
 def test_limits_on_sequences_and_memory_hold_and_make_a_line() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
+from simulator.batching import TURNS
 from simulator.lives import Life
 from simulator.prefill import PrefillLaw, busy_seconds, level_seconds, serve_prefill
 
@@ -55,6 +57,18 @@ def test_four_instances_with_exponential_service_follow_erlang_c() -> None:
     wait = trace.start_s - arrival
     assert (wait > 1e-9).mean() == pytest.approx(waits, rel=0.03)
     assert wait.mean() == pytest.approx(waits * mean / (servers * (1 - load)), rel=0.06)
+
+
+def test_in_turns_each_of_many_instances_is_d_m_1() -> None:
+    """Every n-th of Poisson arrivals comes nearly evenly: P(wait) is the root of σ = e^(−(1 − σ) ÷ ρ)."""
+    servers, load = 200, 0.7
+    arrival = _poisson(load * servers, 4_000.0, 6)
+    service = np.random.default_rng(7).exponential(1.0, arrival.size)
+    trace = serve_prefill(arrival, service, tuple(Life(f"p{i}") for i in range(servers)), TURNS)
+    wait = (trace.start_s - arrival)[arrival > 200.0]
+    sigma = brentq(lambda s: s - math.exp(-(1.0 - s) / load), 0.0, 0.99)
+    assert (wait > 1e-9).mean() == pytest.approx(sigma, rel=0.02)
+    assert wait.mean() == pytest.approx(sigma / (1.0 - sigma), rel=0.03)
 
 
 def test_little_s_law_holds_for_the_line() -> None:

@@ -8,8 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from simulator import fresh_history, history, kind_of
+from simulator.batching import LEAST, TURNS, TWO
+from simulator.decode import DecodeLaw
 from simulator.lives import Life
 from simulator.physics import Service, simulate
+from simulator.prefill import PrefillLaw
 from simulator.shared import SharedLaw
 from simulator.steering import Order, Steered, Steering, steer
 from simulator.workloads import Arrivals, TokenMix, steady_arrivals
@@ -21,18 +24,22 @@ def _requests(rate: float, hours: float) -> Arrivals:
     return steady_arrivals(rate, 1400.0, 320.0, 0.35, TokenMix(), hours, np.random.default_rng(5))
 
 
-def _service(prefill: int, decode: int) -> Service:
+def _service(prefill: int, decode: int, routing: int = LEAST) -> Service:
     return Service(
         {
             "prefill": tuple(Life(f"p{k}") for k in range(prefill)),
             "decode": tuple(Life(f"d{k}") for k in range(decode)),
-        }
+        },
+        PrefillLaw(routing=routing),
+        DecodeLaw(routing=routing),
     )
 
 
-def _run(steering: Steering, rate: float = 3.0, hours: float = 0.5, watch_s: float = 0.0) -> Steered:
+def _run(
+    steering: Steering, rate: float = 3.0, hours: float = 0.5, watch_s: float = 0.0, routing: int = LEAST
+) -> Steered:
     return steer(
-        _service(3, 3), _requests(rate, hours), hours, np.random.default_rng(1), steering,
+        _service(3, 3, routing), _requests(rate, hours), hours, np.random.default_rng(1), steering,
         startup_s=STARTUP_S, watch_s=watch_s,
     )  # fmt: skip
 
@@ -58,7 +65,8 @@ def test_nobody_steering_is_the_fixed_schedule() -> None:
     assert steered.instance_hours(0.0, 1800.0) == pytest.approx(6 * 0.5)
 
 
-def test_orders_are_the_fixed_schedule_of_the_lives_they_make() -> None:
+@pytest.mark.parametrize("routing", [LEAST, TWO, TURNS])
+def test_orders_are_the_fixed_schedule_of_the_lives_they_make(routing: int) -> None:
     """Growing after a start-up time and shrinking at once equal a schedule known in advance."""
     steered = _run(
         _at(
@@ -67,7 +75,8 @@ def test_orders_are_the_fixed_schedule_of_the_lives_they_make() -> None:
                 600.0: {"decode": Order(2)},
                 900.0: {"prefill": Order(2)},
             }
-        )
+        ),
+        routing=routing,
     )
     assert [life.open_s for life in steered.trace.service.lives["decode"]][3:] == [360.0, 360.0]
     _same(steered)
