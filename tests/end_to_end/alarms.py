@@ -24,13 +24,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-from end_to_end.closed_loop import Written, cases, chosen_runner, judged, kinds, recorded
+from end_to_end.closed_loop import LINEAR, Written, cases, chosen_runner, judged, kinds, recorded
 from end_to_end.runs import here
 from ruamel.yaml import YAML
 from simulator import History, Kind, fresh_history, history, write
+from simulator.kinds import EngineLaws
+from simulator.truth import short_minutes
 
 from hs_analysis.export import ExportOptions, export
 from hs_analysis.policy import load
@@ -65,7 +67,9 @@ class Loop:
 
     ``factor`` is what the targets were raised by; ``over`` and ``ran`` are shares of windows over the
     objective, of the policy and of what ran; ``saved`` and ``foretold`` the hours saved against what ran, on
-    that day and as replayed (with its interval), None where it is not said.
+    that day and as replayed (with its interval), None where it is not said; ``short`` and ``ran_short`` the
+    shares of minutes in which those who came to a pool waited long for it (`simulator.truth`): waiting for
+    room at decode is seen by neither latency. ``laws`` is the family of physics.
     """
 
     kind: str
@@ -80,6 +84,9 @@ class Loop:
     saved: float
     foretold: float | None = None
     interval: tuple[float, float] | None = None
+    short: float | None = None
+    ran_short: float | None = None
+    laws: EngineLaws = LINEAR
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Loop:
@@ -103,9 +110,9 @@ class Loop:
         return self.standing == (GOOD if self.alarmed else BAD)
 
 
-def alarm_kinds() -> tuple[Kind, ...]:
+def alarm_kinds(laws: EngineLaws = LINEAR) -> tuple[Kind, ...]:
     """Return the kinds of history: of the closed loop, on one day and on two, and with degraded telemetry."""
-    day = kinds()
+    day = kinds(laws)
     two = [replace(kind, name=f"{kind.name}+", hours=48.0) for kind in day if not kind.name.endswith("_0.6")]
     plain = {kind.name: kind for kind in day}
     poor = [
@@ -191,7 +198,7 @@ def loops(kind: Kind, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
     """
     made = history(kind, seed)
     said, written = runs_of(made, folder)
-    name = {"kind": kind.name, "seed": seed}
+    name = {"kind": kind.name, "seed": seed, "laws": kind.engine_laws}
     try:
         ours = chosen_runner(written)
     except ValueError as error:
@@ -204,10 +211,13 @@ def loops(kind: Kind, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
     ran = recorded(day)
     base = name | {"days": round(kind.hours / 24), "statuses": statuses, "ran": ran.over}
     base["allowed"] = day.kind.slo.allowed_window_share
+    base["ran_short"] = float(short_minutes(day.trace)[0].mean())
 
     def at_work(runner: Any) -> dict[str, Any]:
-        found = judged(OWN, calm, calm.run(runner))
-        return {"over": found.over, "saved": 1.0 - found.hours / ran.hours}
+        steered = calm.run(runner)
+        found = judged(OWN, calm, steered)
+        short = float(short_minutes(steered.trace)[0].mean())
+        return {"over": found.over, "saved": 1.0 - found.hours / ran.hours, "short": short}
 
     decision = written.service["decision"]
     yield base | at_work(ours) | {
@@ -225,8 +235,8 @@ def loops(kind: Kind, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
 def judge_all(chosen: Sequence[tuple[Kind, int]], out: Path, keep: Path | None = None) -> None:
     """Judge histories, adding each loop to a file as it is done; those that are in it are left out."""
     known = [json.loads(line) for line in out.read_text("utf-8").splitlines()] if out.exists() else []
-    done = {(row["kind"], row["seed"]) for row in known}
-    todo = [(kind, seed) for kind, seed in chosen if (kind.name, seed) not in done]
+    done = {(row["kind"], row["seed"], row.get("laws", LINEAR)) for row in known}
+    todo = [(kind, seed) for kind, seed in chosen if (kind.name, seed, kind.engine_laws) not in done]
     for number, (kind, seed) in enumerate(todo, 1):
         begun = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
@@ -289,10 +299,11 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=1, help="histories of each kind")
     options.add_argument("--first-seed", type=int, default=1, help="seed of the first one")
     options.add_argument("--kinds", nargs="*", default=[], help="names of kinds; all by default")
+    options.add_argument("--laws", default=LINEAR, choices=get_args(EngineLaws), help="family of physics")
     options.add_argument("--out", type=Path, required=True, help="JSON lines, one a loop; added to")
     options.add_argument("--keep", type=Path, help="folder in which dumps and runs stay")
     given = options.parse_args()
-    wanted = [kind for kind in alarm_kinds() if not given.kinds or kind.name in given.kinds]
+    wanted = [kind for kind in alarm_kinds(given.laws) if not given.kinds or kind.name in given.kinds]
     chosen = [(kind, given.first_seed + seed) for seed in range(given.seeds) for kind in wanted]
     judge_all(chosen, given.out, given.keep)
     rows = [json.loads(line) for line in given.out.read_text("utf-8").splitlines()]

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -48,6 +48,7 @@ from simulator.autoscalers import SYNC_S, Hpa, Scaled, Target, static, steering_
 from simulator.exported import Scene, autoscalers
 from simulator.faults import FAULTS, Spell, burst, crowded, even_spells, steep_spells
 from simulator.heteroscale import HeteroScale
+from simulator.kinds import EngineLaws
 from simulator.lives import FOREVER_S, Life
 from simulator.measures import Looks, offered, tbt_over, ttft_over
 from simulator.physics import Trace
@@ -87,13 +88,17 @@ LOADS: dict[str, tuple[LoadShape, TokenMix]] = {
 }
 
 
-def kinds() -> tuple[Kind, ...]:
+LINEAR: EngineLaws = "linear"
+"""The family of physics of histories that name none."""
+
+
+def kinds(laws: EngineLaws = LINEAR) -> tuple[Kind, ...]:
     """Return the kinds of history that are judged: four loads at four static peaks and autoscaled to 0.6,
     near the limit, and small pools.
 
-    Pools are of 4 to 20 instances, small ones of 2 to 4.
+    Pools are of 4 to 20 instances, small ones of 2 to 4; `laws` is the family of physics they obey.
     """
-    roomy = replace(kind_of("roomy_day"), instances=(4, 20))
+    roomy = replace(kind_of("roomy_day"), instances=(4, 20), engine_laws=laws)
 
     def of(name: str, load: str, peak: float, **changed: Any) -> Kind:
         shape, mix = LOADS[load]
@@ -444,6 +449,7 @@ def judge(
     score: dict[str, Any] = {
         "kind": kind.name,
         "seed": seed,
+        "laws": kind.engine_laws,
         "target": target,
         "faults": faults,
         "skipped": "",
@@ -493,10 +499,11 @@ def judge_all(
     """Judge histories (kind, seed, whether under faults), adding each score to a file; return them.
 
     Those that are in the file already are not judged again; of two scores of one history that with faults is
-    returned.
+    returned. All are of one family of physics.
     """
+    families = {kind.engine_laws for kind, _, _ in chosen}
     known = [json.loads(line) for line in out.read_text("utf-8").splitlines()] if out.exists() else []
-    known = [score for score in known if score["target"] == target]
+    known = [s for s in known if s["target"] == target and s.get("laws", LINEAR) in families]
     done = {(score["kind"], score["seed"], faults) for score in known for faults in (False, score["faults"])}
     with tempfile.TemporaryDirectory() as folder:
         tasks = [
@@ -534,9 +541,11 @@ def main() -> None:
         "--target", default="keda", choices=("keda", "hpa", HETEROSCALE), help="whose files are run"
     )
     options.add_argument("--out", type=Path, required=True, help="JSON lines, one a history; added to")
+    options.add_argument("--laws", default=LINEAR, choices=get_args(EngineLaws), help="family of physics")
     options.add_argument("--option", action="append", default=[], help="one more word of `hsa run`")
     given = options.parse_args()
-    wanted = [k for k in kinds() if not given.classes or any(CLASSES[c](k.name) for c in given.classes)]
+    every = kinds(given.laws)
+    wanted = [k for k in every if not given.classes or any(CLASSES[c](k.name) for c in given.classes)]
     chosen = [
         (kind, given.first_seed + seed, seed < given.faults) for seed in range(given.seeds) for kind in wanted
     ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from end_to_end import alarms
 from end_to_end.alarms import BAD, BETWEEN, GOOD, Loop, alarm_kinds, class_of, first_lines, judge_all, table
 from end_to_end.test_closed_loop import FIRST_SEED, SEEDS, printed
+from simulator import Kind
 
 MOST_FALSE, MOST_MISSED = 0.05, 0.03
 """Goals for alarms of good loops and silence at bad ones [ratio]."""
@@ -62,3 +65,22 @@ def test_first_lines_end_where_the_answer_begins() -> None:
         "warning (not_calibrated): s: the SLO",
     ]
     assert first_lines("\n".join(said)) == tuple(said[1:3])
+
+
+def test_histories_of_another_family_of_physics_are_judged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kinds and seeds are the same, the laws are not; lines of before there were two are of the first."""
+    judged: list[str] = []
+
+    def rows(kind: Kind, seed: int, folder: Path) -> list[dict[str, Any]]:
+        judged.append(kind.engine_laws)
+        return [{"kind": kind.name, "seed": seed, "laws": kind.engine_laws, "skipped": "x"}]
+
+    monkeypatch.setattr(alarms, "loops", rows)
+    out = tmp_path / "alarms.jsonl"
+    out.write_text(json.dumps({"kind": "day_0.5", "seed": 1, "skipped": "x"}) + "\n", "utf-8")
+    chosen = [(alarm_kinds(laws)[0], 1) for laws in ("linear", "knee", "knee")]
+    judge_all(chosen[:2], out)
+    judge_all(chosen, out)
+    assert judged == ["knee"]

@@ -214,6 +214,8 @@ def test_scores_are_kept_and_not_made_again(
     assert asked[2:] == [(kind.name, 2, True), (kind.name, 3, False)]
     assert len(out.read_text("utf-8").splitlines()) == 4
     assert [(score["seed"], score["faults"]) for score in scores] == [(1, True), (2, True), (3, False)]
+    judge_all([(kinds("knee")[0], 1, False)], out, 1, "keda", ())
+    assert asked[4:] == [(kind.name, 1, False)]
 
 
 def test_every_kind_is_in_a_class_and_every_class_has_kinds() -> None:
