@@ -40,7 +40,7 @@ from hs_analysis.derive.constants import (
 )
 from hs_analysis.derive.format import amount, capacity_reason
 from hs_analysis.derive.mix import adjust_workload_mix
-from hs_analysis.derive.rows import RoleRows, pressure_gate, production_gate, trailing_mean
+from hs_analysis.derive.rows import RoleRows, pressure_gate, production_gate, trailing_mean, was_full
 from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.constants import (
     APART_MAX,
@@ -376,10 +376,10 @@ def _value(answer: Fitted | Bracket) -> float:
 
 
 def _why_not(labelled: LabelledRows, slo: Slo) -> Reason:
-    """Tell apart a limit never met, met too seldom, broken by more than load, and met but not pinned."""
+    """Tell apart a limit never met, with and without room, met too seldom, broken by more, and not pinned."""
     role, count = labelled.rows.role, labelled.bad_kept
     if int((labelled.bad & labelled.rows.labelled).sum()) == 0:
-        return capacity_reason("no_violations", role)
+        return capacity_reason("kv_full" if was_full(labelled.rows) else "no_violations", role)
     least = THIN_BELOW[labelled.rows.kind]
     if count < least:
         over = "1 window" if count == 1 else f"{count} windows"

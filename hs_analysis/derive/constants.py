@@ -157,6 +157,10 @@ CALM_OVER_MAX = 0.002
 """Mean share of samples over the limit in the busiest rows up to which a history was calm [ratio]. Measured
 on simulated services."""
 
+KV_FULL_RATIO = 0.8
+"""KV-cache usage from which a decode instance counts as full [ratio]. From the saturation detector of the
+Gateway API Inference Extension (default ``kvCacheUtilThreshold``)."""
+
 GROWTH_OVER = (0.0025, 0.02)
 """Share of windows in which the load may outgrow a target: by how much it may be over the windows that broke
 the SLO as it ran, in each pool (in both half of the point that counts as worse), and its most, where the SLO

@@ -19,6 +19,10 @@ CAPACITY_TEXT = {
         " carried, without a claim on latency"
     ),
     "no_violations": "{latency} never broke its limit, so the limit lies above every load seen",
+    "kv_full": (
+        "{latency} never broke its limit, but KV memory was full at the highest loads, so that the pool may"
+        " carry no more than it did"
+    ),
     "thin": "{detail}: too few to say at which load the limit breaks",
     "cannot_fit": ("{latency} broke its limit, but the load at which it does can't be pinned: {detail}"),
     "low_load_breaks": (
@@ -69,6 +73,10 @@ CAPACITY_COLLECT = {
         "run the {role} pool with fewer instances through one peak, or raise its load on purpose above"
         " {above} per instance, until the limit breaks in at least 3 separate episodes; or run a"
         " pressure test up to there"
+    ),
+    "kv_full": (
+        "give {role} instances more KV memory if they shall carry more: it is full before the limit on"
+        " {latency} is met"
     ),
     "thin": (
         "record 2 to 3 more days with peaks like these: at least 3 separate episodes over the limit, more"

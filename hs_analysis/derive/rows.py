@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.derive.constants import CARRY_OVER_ROWS, MIX_S, RESIDENCE_ROWS_MAX
+from hs_analysis.derive.constants import CARRY_OVER_ROWS, END_SHARE, KV_FULL_RATIO, MIX_S, RESIDENCE_ROWS_MAX
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
 from hs_analysis.schema.constants import (
     BACKLOG_S,
@@ -103,6 +103,8 @@ class RoleRows:
     in_bucket
         Share of samples in the bucket that the limit cuts, 0 where an edge lies at it. None or NaN where it
         is not known.
+    kv_usage
+        Share of the pool's KV memory in use [ratio]; NaN or None where it is not known.
     """
 
     role: str
@@ -133,6 +135,7 @@ class RoleRows:
     unit: str = "tokens/s"
     over_surely: Floats | None = None
     in_bucket: Floats | None = None
+    kv_usage: Floats | None = None
 
     @property
     def labelled(self) -> Mask:
@@ -214,6 +217,31 @@ def saturated_rows(frame: ServiceFrame, role: str) -> Mask:
     """Return the rows in which the role has an old backlog, shape (rows,); unknown counts as none."""
     mask: Mask = frame.values("saturated", role) > 0.5
     return mask
+
+
+def busiest_rows(rows: RoleRows) -> NDArray[np.int64]:
+    """Return the places, among the labelled rows, of the 5 % with the highest load per instance."""
+    load = rows.sustained[rows.labelled]
+    return np.argsort(load, kind="stable")[load.size - int(np.ceil(END_SHARE * load.size)) :]
+
+
+def was_full(rows: RoleRows) -> bool:
+    """Return whether decode's KV memory was full, or nearly, in its busiest rows.
+
+    A full pool makes requests wait for room and emits no more tokens, while its gaps between tokens stay
+    short: no latency and no rate shows it, so that its highest load may be all it can carry. Full is a
+    backlog of 1 s or more on average, or KV-cache usage of 0.8 or more in three rows: a scrape may find the
+    one request that is just being let in, or one long prompt. What is not known counts as room.
+    """
+    if rows.role != "decode":
+        return False
+    busiest = busiest_rows(rows)
+    if busiest.size < GROUP_MIN:
+        return False
+    waited_s = np.nan_to_num(rows.backlog_s[rows.labelled][busiest])
+    usage = np.zeros(1) if rows.kv_usage is None else np.nan_to_num(rows.kv_usage[rows.labelled][busiest])
+    full = np.count_nonzero(usage >= KV_FULL_RATIO) >= GROUP_MIN
+    return bool(waited_s.mean() >= BACKLOG_S or full)
 
 
 def limits_of(role: str, slo: Slo) -> tuple[str, ...]:
@@ -305,6 +333,7 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
         limit_edges=tuple(one for one in frame.limit_edges if one.signal in limits),
         signal=frame.served(role)[0], hit_rate_unknown=role == "prefill" and frame.hit_rate_unknown,
         unit=frame.work_unit(role), over_surely=surely, in_bucket=inside,
+        kv_usage=frame.values("kv_usage", role),
     )  # fmt: skip
 
 

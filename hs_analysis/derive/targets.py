@@ -12,11 +12,18 @@ from hs_analysis.derive.capacity import CapacityFit
 from hs_analysis.derive.capacity_laws import violating
 from hs_analysis.derive.constants import (
     CALM_OVER_MAX,
-    END_SHARE,
     GROWTH_OVER,
     GROWTH_ROWS_MIN,
 )
-from hs_analysis.derive.rows import Groups, RoleRows, centred_mean, smooth_rows, trailing_mean
+from hs_analysis.derive.rows import (
+    Groups,
+    RoleRows,
+    busiest_rows,
+    centred_mean,
+    smooth_rows,
+    trailing_mean,
+    was_full,
+)
 from hs_analysis.schema.constants import GROUP_MIN, SHORTEST_S, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
 from hs_analysis.schema.settings import Settings, Slo
@@ -54,16 +61,15 @@ class LoadTarget:
 def calm_at_peak(fit: CapacityFit) -> bool | None:
     """Return whether the role kept its limit easily at its highest loads.
 
-    True if the mean share of samples over the limit is under 0.2 % in the 5 % of rows with the
-    highest load per instance. None without a limit or with fewer than 60 judged rows.
+    True if the mean share of samples over the limit is under 0.2 % in the 5 % of rows with the highest load
+    per instance, and KV memory was not full there (`rows.was_full`). None without a limit or with fewer than
+    60 judged rows.
     """
     rows = fit.labelled.rows
-    load, share = rows.sustained[rows.labelled], rows.over[rows.labelled]
-    count = int(np.ceil(END_SHARE * load.size))
-    if not rows.limits or count < GROUP_MIN:
+    share = rows.over[rows.labelled]
+    if not rows.limits or busiest_rows(rows).size < GROUP_MIN:
         return None
-    busiest = np.argsort(load, kind="stable")[-count:]
-    return bool(share[busiest].mean() < CALM_OVER_MAX)
+    return bool(share[busiest_rows(rows)].mean() < CALM_OVER_MAX and not was_full(rows))
 
 
 def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:

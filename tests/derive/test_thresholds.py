@@ -169,6 +169,35 @@ def test_one_uneasy_pool_makes_the_history_uneasy() -> None:
     assert [c.calm for c in derived.capacity] == [False, False]
 
 
+@pytest.mark.parametrize(
+    ("signal", "rows", "value", "calm"),
+    [
+        ("backlog_age_s", 72, 0.5, True), ("backlog_age_s", 72, 2.0, False),
+        ("backlog_age_s", 20, 20.0, False), ("backlog_age_s", 1, 30.0, True),
+        ("backlog_age_s", 72, np.nan, True),
+        ("kv_usage", 72, 0.7, True), ("kv_usage", 20, 0.85, False), ("kv_usage", 1, 0.95, True),
+        ("kv_usage", 72, np.nan, True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("role", ["decode", "prefill"])
+def test_a_decode_pool_that_was_full_was_not_calm(
+    role: str, signal: str, rows: int, value: float, calm: bool
+) -> None:
+    """Its gaps between tokens stay short while requests wait; one row is chance, and TTFT shows prefill's."""
+    frame = day_frame(1, prefill_peak=0.6, decode_peak=0.6, hours=24)
+    none = np.full(frame.table.height, 0.001)
+    column = np.zeros(frame.table.height)
+    column[np.argsort(frame.values("offered_tps", role))[-rows:]] = value
+    frame = with_columns(
+        frame, {"ttft_over@service": none, "tbt_over@decode": none, f"{signal}@{role}": column}
+    )
+    derived = derive_service(frame, (), SETTINGS).derived
+    roomy = calm or role == "prefill"
+    assert [c.calm for c in derived.capacity] == [roomy, roomy]
+    code = derived.capacity_of("decode").reason.code
+    assert (derived.capacity_of("decode").status, code) == ("floor", "no_violations" if roomy else "kv_full")
+
+
 def test_every_proportional_signal_reads_its_value_at_the_target() -> None:
     """The signals move in proportion here, so what they read at the target is known."""
     frame = day_frame(0, prefill_peak=1.0, decode_peak=1.0, hours=24)
