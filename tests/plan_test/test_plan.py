@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from derive.synthetic import LEVEL_SHARE, SETTINGS, TRUE_SHARE, Service, day_frame, make_frame
+from derive.synthetic import LEVEL_SHARE, SETTINGS, TRUE_SHARE, Service, day_frame, make_frame, with_columns
 from scipy.stats import binom
 
 from hs_analysis.derive import derive_service
@@ -104,6 +104,17 @@ def test_what_no_load_answers_has_no_test() -> None:
     derived = derive_service(frame, (), bare).derived
     assert {r.code for r in derived.refusals} >= {"no_slo"}
     assert plan_service(frame, derived, PRECISION) == ()
+
+
+def test_a_ratio_has_no_test_where_one_of_its_pools_has_none() -> None:
+    """More load tells nothing of a decode pool whose KV memory is full; prefill's test stays."""
+    frame = roomy()
+    full = with_columns(frame, {"kv_usage@decode": np.full(frame.table.height, 0.9)})
+    derived = derive_service(full, (), FEW).derived
+    assert "kv_full" in {refusal.code for refusal in derived.refusals}
+    assert [test.what for test in plan_service(full, derived, PRECISION)] == ["capacity@prefill"]
+    derived = derive_service(frame, (), FEW).derived
+    assert {test.what for test in plan_service(frame, derived, PRECISION)} >= {"pd_ratio"}
 
 
 def test_refusals_name_the_command() -> None:
