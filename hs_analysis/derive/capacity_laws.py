@@ -18,7 +18,6 @@ from hs_analysis.derive.constants import (
     BRACKET_LOW_RANK,
     CLEAN_ROWS,
     DRAWS_MIN,
-    END_RANK,
     EPISODE_GAP_S,
     EVENTS_MIN,
     LEVEL_GROUPS,
@@ -415,7 +414,7 @@ def bracket(labelled: LabelledRows, slo: Slo) -> Bracket | None:
     if clean.size < MINUTE_ROWS_MIN or onsets.size == 0:
         return None
     low = min(float(onsets[0]), float(clean[BRACKET_LOW_RANK - 1]))
-    high = max(float(onsets[0]), float(clean[END_RANK - 1]))
+    high = max(float(onsets[0]), float(clean[GROUP_MIN - 1]))
     share = mean_share(labelled, slo)
     return Bracket(share * low, share * high)
 
@@ -552,10 +551,13 @@ def attempt(rule: Rule, labelled: LabelledRows, slo: Slo, resamples: Integers) -
 
 
 def _gap(load: Floats, value: float) -> Interval:
-    """Return the third load on either side of the value; the value itself on a side that has fewer."""
+    """Return the third load on either side of the value; the value itself on a side that has fewer.
+
+    A law can't see inside a gap of loads, and the third is no extreme.
+    """
     below, above = np.sort(load[load <= value]), np.sort(load[load >= value])
-    low = float(below[-END_RANK]) if below.size >= END_RANK else value
-    high = float(above[END_RANK - 1]) if above.size >= END_RANK else value
+    low = float(below[-GROUP_MIN]) if below.size >= GROUP_MIN else value
+    high = float(above[GROUP_MIN - 1]) if above.size >= GROUP_MIN else value
     return low, high
 
 

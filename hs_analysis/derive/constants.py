@@ -122,10 +122,6 @@ BRACKET_LOW_RANK = 10
 """Rank of the clean load, from the highest, that sets the lower end of a bracket [rows]. Measured on
 simulated services."""
 
-END_RANK = 3
-"""Rank of the load, from an end, that an interval or a bracket reaches at least: a law can't see inside a
-gap of loads [rows]. Measured on simulated services."""
-
 REPEAT_BAND = 0.1
 """How far below and above an interval later windows are looked at, as a share of its end [ratio]. Default of
 this project."""
