@@ -238,10 +238,10 @@ def was_full(rows: RoleRows) -> bool:
     busiest = busiest_rows(rows)
     if busiest.size < GROUP_MIN:
         return False
-    waited_s = np.nan_to_num(rows.backlog_s[rows.labelled][busiest])
-    usage = np.zeros(1) if rows.kv_usage is None else np.nan_to_num(rows.kv_usage[rows.labelled][busiest])
-    full = np.count_nonzero(usage >= KV_FULL_RATIO) >= GROUP_MIN
-    return bool(waited_s.mean() >= BACKLOG_S or full)
+    if np.nan_to_num(rows.backlog_s[rows.labelled][busiest]).mean() >= BACKLOG_S:
+        return True
+    usage = rows.kv_usage
+    return usage is not None and int((usage[rows.labelled][busiest] >= KV_FULL_RATIO).sum()) >= GROUP_MIN
 
 
 def limits_of(role: str, slo: Slo) -> tuple[str, ...]:

@@ -66,10 +66,10 @@ def calm_at_peak(fit: CapacityFit) -> bool | None:
     60 judged rows.
     """
     rows = fit.labelled.rows
-    share = rows.over[rows.labelled]
-    if not rows.limits or busiest_rows(rows).size < GROUP_MIN:
+    busiest = busiest_rows(rows)
+    if not rows.limits or busiest.size < GROUP_MIN:
         return None
-    return bool(share[busiest_rows(rows)].mean() < CALM_OVER_MAX and not was_full(rows))
+    return bool(rows.over[rows.labelled][busiest].mean() < CALM_OVER_MAX and not was_full(rows))
 
 
 def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:

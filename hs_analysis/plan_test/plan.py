@@ -191,7 +191,6 @@ def plan_service(frame: ServiceFrame, derived: Derived, precision: Precision) ->
         what, _, role = refusal.what.partition("@")
         if what == "capacity" and role in pools and refusal.code in (*SEARCHED, *PINNED):
             tests[refusal.what] = _capacity_test(frame, refusal, pools, precision)
-    left = [one for one in derived.refusals if one.what.startswith("capacity@") and one.what not in tests]
     for role in pools:
         capacity = derived.capacity_of(role)
         reason = capacity.reason if capacity is not None else None
@@ -200,6 +199,7 @@ def plan_service(frame: ServiceFrame, derived: Derived, precision: Precision) ->
             tests[refusal.what] = _capacity_test(frame, refusal, pools, precision)
     ratio = next((r for r in derived.refusals if r.what == "pd_ratio"), None)
     needed = [test for test in tests.values() if test.role in OTHER]
+    left = [one for one in derived.refusals if one.what.startswith("capacity@") and one.what not in tests]
     if ratio is not None and ratio.code in PLANNED_RATIO and needed and not left:
         tests[ratio.what] = _ratio_test(frame, ratio, needed, precision)
     return tuple(tests.values())
