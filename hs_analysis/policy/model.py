@@ -343,6 +343,11 @@ class Policy:
     gpus: GpuLimit | None = None
 
     @property
+    def counts_waiting(self) -> bool:
+        """Whether a pool of it is sized by the work that waits, too."""
+        return any(primary.waiting for primary in self.primaries)
+
+    @property
     def sized_roles(self) -> tuple[str, ...]:
         """Pools whose count the policy decides: those of its primaries, and both when a ratio follows one."""
         roles = {primary.role for primary in self.primaries}

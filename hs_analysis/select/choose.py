@@ -134,11 +134,6 @@ class _Entry:
         return models_of(self.policy)
 
     @property
-    def counts_waiting(self) -> bool:
-        """Whether a pool of it is sized by the work that waits too."""
-        return any(primary.waiting for primary in self.policy.primaries)
-
-    @property
     def bound(self) -> bool:
         """Whether the strain is only an upper bound: the capacity behind a floor is not known."""
         return any(p.target_per_instance.status == "floor" for p in self.policy.primaries)
@@ -303,7 +298,7 @@ def _eligible(entries: list[_Entry]) -> list[_Entry]:
 
 
 def _order(entry: _Entry) -> tuple[int, bool, float, float, str]:
-    return entry.modelled, not entry.counts_waiting, entry.actions, entry.hours, entry.name
+    return entry.modelled, not entry.policy.counts_waiting, entry.actions, entry.hours, entry.name
 
 
 def _candidate(name: str, policy: Policy, entry: _Entry | None, choice: _Choice) -> CandidateScore:
@@ -342,7 +337,7 @@ def _settings(policy: Policy) -> dict[str, Any]:
         "over_s": policy.reading.over_s,
         "scale_out_ratio": band.scale_out_ratio if band else None,
         "scale_in_ratio": band.scale_in_ratio if band else None,
-        "counts_waiting": any(primary.waiting for primary in policy.primaries),
+        "counts_waiting": policy.counts_waiting,
     }
 
 
@@ -426,7 +421,7 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
     hours = f"{entry.hours:.1f} hours"
     if saved is not None:
         hours = f"{percent(abs(saved))} {'more' if saved < 0 else 'fewer'} hours than recorded"
-    waiting = " that counts waiting work" if entry.counts_waiting else ""
+    waiting = " that counts waiting work" if entry.policy.counts_waiting else ""
     best = (
         f"of the feasible candidates{choice.among} within {100 * SAME_HOURS:g} % of the fewest hours the "
         f"safest, and of those as safe the calmest{waiting}"
