@@ -68,19 +68,19 @@ def signals(ranked: Sequence[Row]) -> str:
     return f"{sizing or 'none'} of {len(ranked)} may size a pool{tail}{untested}"
 
 
-def data(tables: Sequence[Mapping[str, Any]], covered: Any, *, missing: int = 0) -> str:
-    """Return how many findings the tables list by level, and which share of the samples there is.
+def data(findings: Mapping[str, Any], covered: Any, *, missing: int = 0) -> str:
+    """Return how many findings a table lists by level, and which share of the samples there is.
 
     Parameters
     ----------
-    tables
-        Tables of findings, as `tables.findings` returns them.
+    findings
+        Table of findings, as `tables.findings` returns it.
     covered
         Share of the expected samples [ratio], None where it is not known.
     missing
         Signals that were not found, which a table of their own lists [count].
     """
-    levels = Counter(row["cells"][1]["status"]["word"] for one in tables for row in one["rows"])
+    levels = Counter(row["cells"][1]["status"]["word"] for row in findings["rows"])
     said = [f"{count} {word}" for word, count in levels.items()]
     total = sum(levels.values())
     found = f"{plural(total, 'finding')} ({', '.join(said)})" if total else "nothing was found wrong"

@@ -116,10 +116,11 @@ def build(
     if absent["rows"]:
         whole = whole.filter(pl.col("check") != "missing")  # the table of missing signals says the same
     window, warnings = mapping(summary.get("window")), records(summary.get("warnings"))
-    whole_data = section_answers.data([tables.findings(whole)], covered, missing=len(absent["rows"]))
+    found = tables.findings(whole)
+    whole_data = section_answers.data(found, covered, missing=len(absent["rows"]))
     for view in views:
         view["answers"]["data"] = (
-            section_answers.data([view["findings"]], None) if len(views) > 1 else whole_data
+            section_answers.data(view["findings"], None) if len(views) > 1 else whole_data
         )
     return {
         "title": _title(services),
@@ -135,7 +136,7 @@ def build(
         "coverage": tables.coverage(summary),
         "roles": _roles(summary),
         "missing": absent,
-        "findings": tables.findings(whole),
+        "findings": found,
         "passed": tables.findings(whole, ("pass",)),
         "unserved": first_line.without_service(summary),
         "broken": [str(w.get("text") or "") for w in warnings if w.get("code") == "input_broken"],
