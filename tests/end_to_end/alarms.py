@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from end_to_end.closed_loop import LINEAR, Written, cases, chosen_runner, judged, kinds, recorded
+from end_to_end.closed_loop import Written, cases, chosen_runner, judged, kinds, recorded
 from end_to_end.runs import here
 from ruamel.yaml import YAML
 from simulator import History, Kind, fresh_history, history, write
-from simulator.kinds import EngineLaws
+from simulator.kinds import LINEAR, EngineLaws
 from simulator.truth import short_minutes
 
 from hs_analysis.export import ExportOptions, export

@@ -48,7 +48,7 @@ from simulator.autoscalers import SYNC_S, Hpa, Scaled, Target, static, steering_
 from simulator.exported import Scene, autoscalers
 from simulator.faults import FAULTS, Spell, burst, crowded, even_spells, steep_spells
 from simulator.heteroscale import HeteroScale
-from simulator.kinds import EngineLaws
+from simulator.kinds import LINEAR, EngineLaws
 from simulator.lives import FOREVER_S, Life
 from simulator.measures import Looks, offered, tbt_over, ttft_over
 from simulator.physics import Trace
@@ -86,10 +86,6 @@ LOADS: dict[str, tuple[LoadShape, TokenMix]] = {
     "ramps": (LoadShape(night=0.4, wander_sd=0.05, ramps_per_day=5.0, bursts_per_day=8.0), TokenMix()),
     "mix": (LoadShape(night=0.25, wander_sd=0.07), TokenMix(prompt_drift=-0.5, output_drift=0.5)),
 }
-
-
-LINEAR: EngineLaws = "linear"
-"""The family of physics of histories that name none."""
 
 
 def kinds(laws: EngineLaws = LINEAR) -> tuple[Kind, ...]:

@@ -58,6 +58,11 @@ class DecodeLaw:
     least_s: float = 0.0
     routing: int = LEAST
 
+    @property
+    def step(self) -> tuple[float, float, float, float]:
+        """The law of a step as compiled loops take it."""
+        return self.fixed_s, self.sequence_s, self.token_s, self.least_s
+
     def step_s(self, sequences: float, held: float) -> float:
         """Return the time of a step on an instance of slowness 1 [s]."""
         memory_s = self.fixed_s + self.sequence_s * sequences + self.token_s * held
@@ -279,7 +284,7 @@ class DecodePool:
         log = np.empty((len(self.lives), factors.size, COLUMNS))
         there, sent = pass_seconds(
             self._states, alive, alive.size, self._requests, self._coming, self._batch_ends, self._batch,
-            second, factors, (law.fixed_s, law.sequence_s, law.token_s, law.least_s),
+            second, factors, law.step,
             (law.batch, law.kv_tokens), (law.routing, self._sent), log,
         )  # fmt: skip
         self._sent += sent

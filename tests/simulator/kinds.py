@@ -16,6 +16,9 @@ EngineLaws = Literal["linear", "knee"]
 """Families of physics: steps linear in what a batch holds and the least loaded instance; or steps with a
 knee, KV memory that may bind, and routers that look at two instances or take turns."""
 
+LINEAR: EngineLaws = "linear"
+"""The family of histories that name none."""
+
 BOTH_SLO = Slo(ttft_s=2.2, tbt_s=0.05)
 VLLM_SLO = Slo(ttft_s=2.5, tbt_s=0.05)
 DYNAMO_SLO = Slo(ttft_s=2.2, tbt_s=0.064)
@@ -68,7 +71,7 @@ class Kind:
     event: Event = "none"
     shared: bool = False
     unanswerable: bool = False
-    engine_laws: EngineLaws = "linear"
+    engine_laws: EngineLaws = LINEAR
 
 
 DAY = LoadShape(night=0.25, wander_sd=0.07)

@@ -328,8 +328,7 @@ class _Run:
         )  # fmt: skip
         kept.scrape_front(self._passed(block, now, then), now, then)
         self.inside = kept.scrape_prefill(self.prefill.servers, self.inside, columns, now, then)
-        step = (law.fixed_s, law.sequence_s, law.token_s, law.least_s)
-        kept.scrape_decode(block, (*step, law.kv_tokens), now)
+        kept.scrape_decode(block, (*law.step, law.kv_tokens), now)
         for spell in spells:
             every = spell.fault.resets_s
             if now in spell and every and (now - spell.from_s) % every < kept.looks.scrape_s:
