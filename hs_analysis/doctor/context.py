@@ -53,8 +53,8 @@ class DoctorContext:
     Attributes
     ----------
     series, quality, rejected, frozen, resets
-        Contract SERIES, frame of `ingest.quality.quality_frame`, ``reason`` of every rejected row, frozen
-        stretches (capture, first_t, last_t), result of ``ingest/resets``.
+        Contract SERIES, frame of `ingest.quality.quality_frame`, how many rows were rejected (reason, file,
+        metric, rows; most first), frozen stretches (capture, first_t, last_t), result of ``ingest/resets``.
     skipped, superseded, broken, server_warnings
         Files no reader knows; files whose samples others hold more faithfully; (file, why) that could
         not be read; (file, text) the server warned of.

@@ -248,14 +248,16 @@ def rows_rejected(context: DoctorContext) -> list[Finding]:
     """Quarantined rows by reason."""
     if context.rejected.is_empty():
         return [Finding("rejected", "pass", "no row was quarantined")]
-    counts = context.rejected.group_by("reason").len().sort("reason")
-    return [
-        Finding(
-            "rejected", "warn", f"{row['len']} rows quarantined: {row['reason']}; see data/rejected.parquet",
-            value=float(row["len"]),
-        )
-        for row in counts.iter_rows(named=True)
-    ]  # fmt: skip
+    found = []
+    for (reason,), own in context.rejected.sort("rows", descending=True).group_by(
+        "reason", maintain_order=True
+    ):
+        rows, most = int(own["rows"].sum()), own.row(0, named=True)
+        where = f"{most['metric']} in {most['file']}" if most["metric"] else most["file"]
+        of_most = "" if own.height == 1 else f"{most['rows']} of them "
+        text = f"{rows} rows quarantined: {reason}, {of_most}{where}; see data/rejected.parquet"
+        found.append(Finding("rejected", "warn", text, value=float(rows)))
+    return sorted(found, key=lambda finding: finding.text.partition(": ")[2])
 
 
 def server_warnings(context: DoctorContext) -> list[Finding]:

@@ -42,6 +42,7 @@ from hs_analysis.pipeline.ingest_stages import (
     FROZEN_FILE,
     GRIDS_FILE,
     INPUTS_FILE,
+    QUALITY_FILE,
     catalogue_of,
     quality_within,
     samples_within,
@@ -101,7 +102,7 @@ def _scene(work: Work) -> DoctorContext:
     return DoctorContext(
         series=series,
         quality=quality,
-        rejected=pl.read_parquet(work.run / tables.PLACES["rejected"], columns=["reason"]),
+        rejected=rejected_groups(work.run),
         frozen=read_table(work.run / FROZEN_FILE),
         resets=resets,
         skipped=tuple(counts["skipped"]),
@@ -132,6 +133,37 @@ def _scene(work: Work) -> DoctorContext:
         grids=read_table(work.run / GRIDS_FILE),
         now=datetime.now(UTC),
     )
+
+
+def rejected_groups(run: Path) -> pl.DataFrame:
+    """Return how many rows were rejected by reason, file and metric: reason, file, metric, detail, rows.
+
+    The metric is empty where a row names no series.
+    """
+    rows = pl.scan_parquet(run / tables.PLACES["rejected"])
+    metric = pl.col("series").str.split("{").list.first().alias("metric")
+    groups = rows.group_by("reason", "file", metric).agg(
+        pl.col("detail").first(), pl.len().cast(pl.Int64).alias("rows")
+    )
+    return groups.sort("rows", "reason", "file", "metric", descending=[True, False, False, False]).collect()
+
+
+def lost_whole(run: Path) -> list[str]:
+    """Return the series of which every sample was rejected, as text; only whole samples name a series."""
+    rows = pl.scan_parquet(run / tables.PLACES["rejected"]).filter(
+        pl.col("reason").is_in(["dup_conflict", "negative_counter"])
+    )
+    torn = rows.select(pl.col("series").unique().sort()).collect()["series"].to_list()
+    if not torn:
+        return []
+    series = tables.read(run, "series").join(read_table(run / QUALITY_FILE), "series_id", how="semi")
+    stored = {_text(metric, raw) for metric, raw in series.select("metric", "labels").iter_rows()}
+    return [text for text in torn if text not in stored]
+
+
+def _text(metric: str, labels: object) -> str:
+    """Return a series as rejected rows name it."""
+    return series_text({**label_map(labels), "__name__": metric})[:SERIES_CHARACTERS]
 
 
 def _shapes(
@@ -171,7 +203,7 @@ def _torn(work: Work, series: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFra
         return pl.DataFrame(schema={"series_id": pl.Int64, "t": pl.Datetime("us", "UTC")})
     texts = pl.DataFrame(
         [
-            (number, series_text({**label_map(raw), "__name__": metric})[:SERIES_CHARACTERS])
+            (number, _text(metric, raw))
             for number, metric, raw in series.select("series_id", "metric", "labels").iter_rows()
         ],
         schema={"series_id": pl.Int64, "series": pl.String}, orient="row",

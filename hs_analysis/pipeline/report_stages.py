@@ -16,7 +16,7 @@ from hs_analysis.export.kustomize import ALTERNATIVES, KUSTOMIZATION, kustomizat
 from hs_analysis.export.llmd import LLMD_SUFFIX
 from hs_analysis.export.model import load_documents, warning_of
 from hs_analysis.pipeline import summary, tables
-from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
+from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE, lost_whole, rejected_groups
 from hs_analysis.pipeline.edited_policy import ToExport, policies_to_export
 from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, catalogue_of, without_service
 from hs_analysis.pipeline.inputs import is_spooled
@@ -422,7 +422,8 @@ def _input_warnings(work: Work) -> Sequence[dict[str, str]]:
     counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
     broken = [{"code": "input_broken", "text": f"{b['name']}: {b['why']}"} for b in counts["broken"]]
     said = [{"code": "input_warning", "text": f"{w['name']}: {w['text']}"} for w in counts["warnings"]]
-    return [*broken, *said]
+    lost = summary.rows_lost_warnings(rejected_groups(work.run), counts["rows_read"], lost_whole(work.run))
+    return [*broken, *lost, *said]
 
 
 def reproduce(arguments: Sequence[Path], settings: Settings) -> str:

@@ -16,6 +16,7 @@ from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import (
     ALARM,
     IDLE_INSTANCES,
+    ROWS_LOST,
     WITHOUT_SERVICE,
     CandidateScore,
     Derived,
@@ -253,6 +254,38 @@ def idle_warnings(findings: pl.DataFrame) -> list[dict[str, str]]:
         for one in findings.iter_rows(named=True)
         if one["check"] == IDLE_INSTANCES
     ]
+
+
+LOST_SHARE = 0.001
+"""Share of rows from which on those that could not be used are told first. Default of this project."""
+
+_ASKED_FOR = ("skip_where", "native_histogram", "truncated")
+"""Reasons that are no loss of samples, or told with the file."""
+
+
+def rows_lost_warnings(rejected: pl.DataFrame, rows_read: int, whole: Sequence[str]) -> list[dict[str, str]]:
+    """Return a warning when many rows of the input could not be used, or a series lost every sample.
+
+    Parameters
+    ----------
+    rejected
+        Rows by reason, file and metric, most first: reason, file, metric, detail, rows.
+    rows_read
+        Rows of the input.
+    whole
+        Series of which nothing is left.
+    """
+    groups = [row for row in rejected.iter_rows(named=True) if row["reason"] not in _ASKED_FOR]
+    rows = sum(row["rows"] for row in groups)
+    if not rows or (rows < LOST_SHARE * rows_read and not whole):
+        return []
+    most = groups[0]
+    where = f"{most['metric']} in {most['file']}" if most["metric"] else most["file"]
+    start = f"{rows:,} of {rows_read:,} rows ({percent(rows / rows_read)})"
+    amount = "" if len(groups) == 1 else f"{most['rows']:,} of them "
+    lost = f"; nothing is left of {len(whole)} series ({first_of(whole, 1)})" if whole else ""
+    text = f"{start}: {amount}{where}, {most['reason']} ({most['detail']}){lost}; see data/rejected.parquet"
+    return [{"code": ROWS_LOST, "text": text}]
 
 
 def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:

@@ -50,6 +50,7 @@ from hs_analysis.report.wording import (
     status,
 )
 from hs_analysis.schema.names import BASELINES
+from hs_analysis.schema.results import ROWS_LOST
 
 YAML_LINK = re.compile(r"(?:report\.html#/|hsa:[^/\s\"']+/)?([^\s/\"'#{},\[\]]+/[a-z_]+/[^\s/\"',{}\[\]]+)")
 
@@ -140,6 +141,7 @@ def build(
         "passed": tables.findings(whole, ("pass",)),
         "unserved": first_line.without_service(summary),
         "broken": [str(w.get("text") or "") for w in warnings if w.get("code") == "input_broken"],
+        "lost": [str(w.get("text") or "") for w in warnings if w.get("code") == ROWS_LOST],
         "warnings": [{"code": str(w.get("code") or ""), "text": str(w.get("text") or "")} for w in warnings],
         "inputs": inputs,
         "reproduce": reproduce,

@@ -338,3 +338,12 @@ def test_broken_files_are_told_at_the_top() -> None:
     text = [str(block) for block in shown.blocks()]
     assert text[0] == "WARNING: not read: b.json: cut short"
     assert sum("b.json" in line for line in text) == 1
+
+
+def test_lost_rows_are_told_at_the_top() -> None:
+    """Rows that could not be used are said before any answer, and once."""
+    warnings = [{"code": "rows_lost", "text": "30 of 90 rows (33.3 %): m in a.json"}]
+    shown = run_result({"services": [service(0.01, 0.02)], "warnings": warnings}, [], Path("r"), verbose=True)
+    text = [str(block) for block in shown.blocks()]
+    assert text[0] == "WARNING: not used: 30 of 90 rows (33.3 %): m in a.json"
+    assert sum("a.json" in line for line in text) == 1

@@ -158,6 +158,16 @@ def test_every_check_is_listed() -> None:
             "by b.txt",
         ),
         (
+            "rejected",
+            {
+                "rejected": pl.DataFrame(
+                    {"reason": ["bad_ts"] * 2, "file": ["a", "b"], "metric": ["m", ""], "rows": [5, 2]}
+                )
+            },
+            "warn",
+            "7 rows quarantined: bad_ts, 5 of them m in a; see",
+        ),
+        (
             "server_warnings",
             {"server_warnings": (("a.json", "store unreachable"),)},
             "warn",

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.pipeline.chain import STAGES
+from hs_analysis.pipeline.doctor_stage import lost_whole
 from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import Settings
@@ -61,3 +62,13 @@ def test_a_histogram_that_was_added_up_is_found(tmp_path: Path) -> None:
     texts = found["text"].to_list()
     assert any("is not cumulative" in text for text in texts)
     assert any("no bucket up to +Inf" in text for text in texts)
+
+
+def test_a_counter_below_zero_is_lost_whole(tmp_path: Path) -> None:
+    """The finding names metric and file; the series that lost every sample is known, the other is not."""
+    name = "vllm:generation_tokens_total"
+    rising = [1000.0 + 10 * k for k in range(200)]
+    found = findings(tmp_path, one(name, [-v for v in rising], pod="decode-1"), one(name, [-1.0, *rising]))
+    told = found.filter(pl.col("check") == "rejected")["text"].to_list()
+    assert told == [f"201 rows quarantined: negative_counter, {name} in a.json; see data/rejected.parquet"]
+    assert lost_whole(tmp_path / "run") == [f'{name}{{model_name="m", pod="decode-1"}}']

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
+import polars as pl
 import pytest
 from jsonschema import Draft202012Validator
 from replay.services import policy_replay
@@ -331,6 +332,25 @@ def test_replay_warnings() -> None:
     assert summary.replay_warnings("s", ReplayResult(None, None, {}, (ran,)), "p", slo) == []
     bare = ReplayResult(None, None, {"status": "not_calibrated", "text": "far off"}, ())
     assert summary.replay_warnings("s", bare, "p", slo) == [{"code": "not_calibrated", "text": "s: far off"}]
+
+
+@pytest.mark.parametrize(
+    ("reason", "rows", "whole", "words"),
+    [
+        ("negative_counter", 30, (), "30 of 1,000 rows (3.0 %): m in a.json, negative_counter (why)"),
+        ("negative_counter", 1, ("m{}",), "nothing is left of 1 series (m{})"),
+        ("skip_where", 500, (), ""),
+    ],
+)
+def test_rows_that_are_lost_are_warned_of(reason: str, rows: int, whole: tuple[str, ...], words: str) -> None:
+    """How many, what share, of which metric; not what the user left out, and not a trifle."""
+    lost = pl.DataFrame(
+        {"reason": [reason], "file": ["a.json"], "metric": ["m"], "detail": ["why"], "rows": [rows]}
+    )
+    found = summary.rows_lost_warnings(lost, 1000, whole)
+    assert [w["code"] for w in found] == (["rows_lost"] if words else [])
+    assert not words or words in found[0]["text"]
+    assert summary.rows_lost_warnings(lost, 1_000_000, ()) == []
 
 
 def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
