@@ -37,7 +37,7 @@ from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.request_times import graces, scale_in_of, with_graces
 from hs_analysis.pipeline.select_stage import Chosen, ServiceTask, chosen_policy
 from hs_analysis.pipeline.stages import Outcome, Work
-from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, read_derived, read_verdicts
+from hs_analysis.pipeline.study_stages import PRECISION, TRAIN, WHOLE, read_derived, read_verdicts
 from hs_analysis.pipeline.tables import (
     read_entries,
     read_frames,
@@ -47,6 +47,7 @@ from hs_analysis.pipeline.tables import (
     typed_signals,
 )
 from hs_analysis.pipeline.tasks import map_tasks
+from hs_analysis.plan_test import plan_service
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.decision import (
@@ -695,6 +696,7 @@ def _grounds(
         read_replay(work.run, frame.service), work.settings.slo, frame.kind,
         tuple(entry.get("slo_edges") or ()), span_s, weekday_s,
         day=day_rows(read_replay(work.run, frame.service)),
+        load_test=bool(plan_service(frame, derived, PRECISION)),
     )  # fmt: skip
 
 

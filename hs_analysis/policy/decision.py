@@ -52,6 +52,10 @@ WEEKDAY_SEEN_S = MAJORITY * DAY_S
 CAP, ONE, LOW = 0, 1, 2
 """Points of a criterion that is not met: it only keeps ``high`` out; it costs a step; it is ``low`` alone."""
 
+ANSWER_REFUSALS = "Answer the refusals: hsa plan-test says what to record."
+LAID_OUT = "; hsa plan-test lays out the cheapest test"
+"""What steps say of plan-test, left out where it has no test."""
+
 MOST_STEPS = 5
 """Most sentences of `next_steps`."""
 
@@ -87,6 +91,8 @@ class Grounds:
     day
         The policy as its file holds it and what ran, replayed on the one day of the history; None where a
         part of the history could be held back.
+    load_test
+        Whether plan-test has a test for something that is open.
     """
 
     policy: Policy
@@ -103,6 +109,7 @@ class Grounds:
     unserved_instances: int = 0
     idle: Sequence[str] = ()
     day: tuple[PolicyReplay, PolicyReplay] | None = None
+    load_test: bool = True
 
     @property
     def is_ratio_test(self) -> bool:
@@ -444,9 +451,15 @@ def _next_steps(
         found = ["Keep what runs, or start a new service at the split measured; record what is missing."]
     if recommend == "keep" and grounds.is_ratio_test:
         found.append("Record the service under its own load for a day or more: hsa pull.")
+    remedies = [row.remedy for row, _ in failed]
     if recommend == "record":
-        found += [f"{one.collect[:1].upper()}{one.collect[1:]}." for one in grounds.whole.refusals]
-    found += [row.remedy for row, _ in failed]
+        found += [ANSWER_REFUSALS] if ANSWER_REFUSALS in remedies else []
+        asked = [one.collect for one in grounds.whole.refusals if not one.collect.startswith("nothing: ")]
+        found += [f"{text[:1].upper()}{text[1:]}." for text in asked]
+    found += remedies
+    if not grounds.load_test:
+        found = [step.replace(LAID_OUT, "") for step in found]
+        found = [step for step in found if "hsa plan-test" not in step]
     yield from list(dict.fromkeys(found))[:MOST_STEPS]
 
 
@@ -621,7 +634,7 @@ def _production(grounds: Grounds) -> Reason | None:
 
 
 CRITERIA: tuple[Criterion, ...] = (
-    Criterion(_on_hold, LOW, "Answer the refusals: hsa plan-test says what to record."),
+    Criterion(_on_hold, LOW, ANSWER_REFUSALS),
     Criterion(_pools_sized, LOW, "Record a signal of the pool that nothing sizes: hsa doctor names them."),
     Criterion(_all_served, LOW, "Map the instances that belong to no service: hsa doctor gives the lines."),
     Criterion(_load_shared, LOW, "Look at the router: instances that do no work are counted as if they did."),

@@ -252,10 +252,12 @@ def _next_step(service: Mapping[str, Any], choice: Choice, folder: str) -> str:
         return "Next: run it again with --pressure-test: the captures look like a ratio test."
     if decision.get("recommend") == "record" and is_ratio_test(service):
         return fitted("Next: record the service under its own load for a day or more: hsa pull.")
+    further = [str(step) for step in decision.get("next_steps") or []][1:]
     if decision.get("recommend") == "record":
-        return f"Next: hsa plan-test {folder}"
+        if any("hsa plan-test" in step for step in further):
+            return f"Next: hsa plan-test {folder}"
+        return fitted(f"Next: {further[0]}" if further else f"Next: read {folder}/report.html")
     if decision.get("recommend") == "keep":
-        further = [str(step) for step in decision.get("next_steps") or []][1:]
         line = fitted(f"Next: change nothing. {further[0]}" if further else "Next: change nothing.")
         return line.replace("hsa plan-test", f"hsa plan-test {folder}", 1)
     command = next_command(service, folder)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from replay.services import SETTINGS, START, built, derived, pd_day, policy_replay
 
+from hs_analysis.derive.format import PLAN_TEST
 from hs_analysis.policy.build import build_policy
 from hs_analysis.policy.decision import (
     CRITERIA,
@@ -451,3 +452,21 @@ def test_one_day_is_decided_by_its_own_rows_and_saves_a_range() -> None:
     assert "not_backtested" not in [one.code for one in made.confidence_reasons]
     seen = decide_on(grounds(day=(ours, ran), replay=replace(worse, policies=worse.policies[1:])), after)
     assert (seen.confidence, seen.confidence_reasons[0].code) == ("low", "not_backtested")
+
+
+def test_steps_are_things_to_do() -> None:
+    """Plan-test is named where it has a test; a refusal that nothing answers is no step."""
+    refusals = (
+        Refusal("pd_ratio", "single_pool", "one pool", "nothing: one pool does both"),
+        Refusal("capacity@decode", "thin", "too few", f"record a busier day{PLAN_TEST}"),
+    )
+    held = grounds(policy=built(pd_day(), ()), whole=replace(derived(), refusals=refusals))
+    steps = decide_on(held).next_steps
+    assert steps[1:3] == (
+        "Answer the refusals: hsa plan-test says what to record.",
+        f"Record a busier day{PLAN_TEST}.",
+    )
+    assert not any(step.startswith("Nothing") for step in steps)
+    steps = decide_on(replace(held, load_test=False)).next_steps
+    assert steps[1] == "Record a busier day."
+    assert not any("plan-test" in step for step in steps)

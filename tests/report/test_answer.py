@@ -88,10 +88,23 @@ def test_what_costs_more_is_never_called_a_saving() -> None:
 def test_a_record_says_what_to_record_and_nothing_of_a_policy() -> None:
     """There is no policy, so there are no hours and no risk of one."""
     nothing = {"hours_saved_ratio": None, "pools": [], "slo_risk": {}, "target": ""}
+    nothing |= {"next_steps": ["Keep what runs."]}
     lines = said(service(recommend="record", why="no signal may size a pool", **nothing))
     assert lines[0] == "demo/m: keep what runs and record more: no signal may size a pool."
-    assert lines[-1] == "Next: hsa plan-test reports/x"
+    assert lines[-1] == "Next: read reports/x/report.html"
     assert not any(line.startswith(("Saves", "Costs", "Risk")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("step", "following"),
+    [
+        ("Export the token counters.", "Next: Export the token counters."),
+        ("Answer the refusals: hsa plan-test says what to record.", "Next: hsa plan-test reports/x"),
+    ],
+)
+def test_a_record_goes_on_with_a_test_only_where_one_is_planned(step: str, following: str) -> None:
+    """A command that answers that nothing is open is a dead end."""
+    assert said(service(recommend="record", next_steps=["Keep what runs.", step]))[-1] == following
 
 
 def test_one_day_tells_a_range_and_a_floor_a_range_of_risk() -> None:
