@@ -11,6 +11,7 @@ import polars as pl
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.doctor.context import DoctorContext
 from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame, SignalInfo, column
+from hs_analysis.schema.constants import STARTUP_S
 
 AUXILIARY = "auxiliary"
 
@@ -282,7 +283,8 @@ REQUIREMENT_ROWS: tuple[Requirement, ...] = (
     Requirement("selection and replay", _POOLS, "the fleet as it was", _has("instances"),
         "no comparison with what ran", "replicas_ready"),
     Requirement("start-up", _POOLS, "seconds until a new instance serves", _started,
-        "no cooldowns, no policy", "--startup {role}=240s, or {role} under [startup]"),
+        f"{STARTUP_S:g} s is assumed, which sets cooldowns and head-room",
+        "--startup {role}=240s, or {role} under [startup]"),
     Requirement("guards", _PREFILL, "TTFT", _has("ttft"), "no latency guard on prefill", "ttft"),
     Requirement("guards", _PREFILL, "waiting requests", _has("queue_length"), "no queue guard on prefill",
         "queue_length"),

@@ -316,3 +316,10 @@ def test_pods_without_a_role_are_asked_for_a_label() -> None:
     assert row["state"] == "lacks"
     assert "labelmap" in row["how"]
     assert "kube_pod_labels" in row["how"]
+
+
+def test_a_start_up_time_that_is_not_given_is_assumed() -> None:
+    """What is left out without it is said as it is done: there is a policy all the same."""
+    found = requirements(scene(frames=(frame({"instances@mixed": 2.0}),)))
+    (without,) = found.filter(pl.col("stage") == "start-up")["without"].to_list()
+    assert without == "300 s is assumed, which sets cooldowns and head-room"
