@@ -234,9 +234,15 @@ def _watch(bodies: Sequence[Mapping[str, Any]], decision: Mapping[str, Any]) -> 
         named = [(load, mapping(loads.get(load)).get("recommended")) for load in LOADS]
         known = [(load, float(count)) for load, count in named if is_number(count)]
         rising = all(lower <= higher for (_, lower), (_, higher) in pairwise(known))
-        if known and rising:  # a window shorter than the policy's own lags shows no count of a load
-            counts = ", ".join(f"{fixed(count, 1)} at {load} load" for load, count in known)
-            why = f"Expect these {pool.get('role')} instances: {counts}."
+        if known:
+            if rising:
+                counts = ", ".join(f"{fixed(count, 1)} at {load} load" for load, count in known)
+                why = f"Expect these {pool.get('role')} instances: {counts}."
+            else:  # a window shorter than the policy's own lags shows no count of a load
+                least, most = (fixed(end(count for _, count in known), 1) for end in (min, max))
+                why = (
+                    f"Expect {least} to {most} {pool.get('role')} instances; they did not rise with the load."
+                )
             yield ApplyStep(command="", why=why)
     yield ApplyStep(
         command="", why="After a week, type hsa pull and hsa run again, and hsa compare both runs."

@@ -139,12 +139,13 @@ def test_terminal_report_and_page_read_the_same_steps() -> None:
 
 
 def test_counts_to_expect_never_fall_as_the_load_rises() -> None:
-    """Those of a window shorter than the policy's own lags do, and are left out."""
+    """Those of a window shorter than the policy's own lags do, and are given as a range."""
     for counts, said in (((2.0, 2.0, 3.5), True), ((5.5, 7.0, 6.2), False)):
         loads = {load: {"recommended": one} for load, one in zip(LOADS, counts, strict=True)}
         decision = MADE | {"pools": [POOLS[0] | {"at_load": loads}]}
         watch = " ".join(step.why for step in guide(decision, "keda", files_of("keda"), []).watch)
         assert ("Expect these prefill instances: 2.0 at low load" in watch) == said
+        assert ("Expect 5.5 to 7.0 prefill instances; they did not rise" in watch) != said
 
 
 def test_what_is_not_recommended_says_so_and_why_first() -> None:
