@@ -176,7 +176,11 @@ def _doubt(
         return None
     if ratio is not None and ratio <= APART_MOST:
         return None
-    off = "" if ratio is None else f", {_percent(ratio)} apart and not within {_percent(APART_MOST)}"
+    off = (
+        ""
+        if ratio is None
+        else f", {_percent(ratio)} apart window by window, not within {_percent(APART_MOST)}"
+    )
     text = (
         f"{role} is replayed with {_number(count['replayed'])} instances on average where "
         f"{_number(count['recorded'])} ran{off}"

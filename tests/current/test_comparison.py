@@ -76,8 +76,8 @@ def test_counts_within_a_tenth_of_those_that_ran_are_compared(ratio: float, stan
     if found is not None:
         assert (found.code, [one.pool for one in found.pools]) == ("counts_apart", ["decode"])
         assert found.text.startswith(
-            "decode is replayed with 8.9 instances on average where 10 ran, 11 % apart and not within 10 %; "
-            "the more likely cause: not known from the data"
+            "decode is replayed with 8.9 instances on average where 10 ran, 11 % apart window by window, not "
+            "within 10 %; the more likely cause: not known from the data"
         )
 
 
