@@ -158,8 +158,9 @@ def _of_object(one: CurrentObject, parameters: hpa.Hpa, policy: Policy) -> Itera
     if bounds is not None:
         if least != bounds.min:
             yield change("min", least, bounds.min, "the least that the history ever needed")
-        if most < bounds.max:
-            yield change("max", most, bounds.max, "twice the most that ran: a lower cap ends in a queue")
+        if most != bounds.max:
+            why = "a lower cap ends in a queue" if most < bounds.max else "no load of the history needs more"
+            yield change("max", most, bounds.max, f"twice the most that ran: {why}")
     if keda is not None and keda.ignore_null_values:
         why = "an empty answer of Prometheus counts as zero load and scales in (kedacore/keda#3065)"
         yield change("ignoreNullValues", "true", "false", why)

@@ -601,6 +601,14 @@ def test_what_to_change_is_said_in_the_objects_own_unit(sample):
     window = found["scaleDown.stabilizationWindowSeconds"]
     assert (window.now, window.then) == (60.0, policy.reading.over_s)
     assert {"min", "max", "metric"}.isdisjoint(found)
+    most = policy.bounds["prefill"].max
+    for now, why in ((most + 8, "no load of the history needs more"), (most - 1, "ends in a queue")):
+        objects = read(
+            text.replace(f"maxReplicaCount: {most}", f"maxReplicaCount: {now}"), known=known
+        ).objects
+        (bound,) = [one for one in changes(objects, own) if one.item == "max"]
+        assert (bound.now, bound.then) == (now, most)
+        assert bound.why.endswith(why)
     other = {one.item: one for one in changes(read(text, known=known).objects, policy)}
     assert (other["metric"].now, other["metric"].then) == (
         "prefill_tps@prefill",
