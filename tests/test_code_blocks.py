@@ -75,9 +75,27 @@ def test_commands_parse(page: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def told(block: str, output: str) -> list[str]:
+    """Return the lines of a block that a command did not print: ``…`` is any text, times and sizes differ."""
+    printed = [_SIZE.sub("#", line) for line in output.splitlines()]
+    shown = [_SIZE.sub("#", line) for line in block.splitlines()]
+    patterns = [".*".join(map(re.escape, line.split("…"))) for line in shown]
+    missing = [p for p in patterns if not any(re.fullmatch(p, line) for line in printed)]
+    return missing + [line for line in printed if not any(re.fullmatch(p, line) for p in patterns)]
+
+
+_SIZE = re.compile(r"[0-9.]+ (?=s\)|MB)")
+
+
+def test_a_block_that_is_stale_is_told() -> None:
+    """A line that is no longer printed, another that is not shown; not how long it took."""
+    assert told("a 1 (1.5 s)\nsaves … %", "a 1 (0.2 s)\nsaves 3 %") == []
+    assert told("files 12\nx", "files 41\nx\ny") == ["files\\ 12", "files 41", "y"]
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path) -> None:
-    """Its commands on the samples end with 0, in order, in one folder."""
+    """Its commands on the samples end with 0, in order, in one folder; the first prints what is shown."""
     (tmp_path / "data_samples").symlink_to(ROOT / "data_samples", target_is_directory=True)
     text = "\n".join(text for kind, text in blocks(ROOT / "docs" / "tutorial.md") if not kind)
     lines = [line.strip().removeprefix(".venv/bin/") for line in text.splitlines() if line.strip()]
@@ -90,3 +108,9 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
             ["bash", "-c", shell], cwd=tmp_path, env=place, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{line}\n{done.stderr}"
+        if line == commands[0]:
+            shown = [text for kind, text in blocks(ROOT / "docs" / "tutorial.md") if kind == "text"]
+            assert [told(*each) for each in zip(shown[:2], (done.stderr, done.stdout), strict=True)] == [
+                [],
+                [],
+            ]
