@@ -99,8 +99,8 @@ _GENERATOR = (
 )
 
 
-_DISTRIBUTION = re.compile(rb"[^\n]*\b(cdf|cdf_pct|percentile|quantile)\b[^\n]*\r?\n")
-"""A header that gives shares of samples instead of times."""
+_SHARES = frozenset((b"cdf", b"cdf_pct", b"percentile", b"quantile"))
+"""Columns that give shares of samples instead of times."""
 
 _TIMES = re.compile(rb"\b(time|timestamp|ts|t_s|date|datetime|arrival)\b", re.IGNORECASE)
 
@@ -112,8 +112,10 @@ def is_servegen(head: bytes) -> bool:
 
 def is_distribution(head: bytes) -> bool:
     """Whether a head is a table of a cumulative distribution: a column of shares and none of times."""
-    match = _DISTRIBUTION.match(head[:4096])
-    return match is not None and b"," in match[0] and not _TIMES.search(match[0])
+    header, newline, _ = head[:4096].partition(b"\n")
+    names = [name.strip().strip(b'"') for name in header.split(b",")]
+    is_table = bool(newline) and len(names) > 1 and not header.startswith((b"{", b"["))
+    return is_table and not _SHARES.isdisjoint(names) and not _TIMES.search(header)
 
 
 def refuse_servegen(dump: Dump, notes: ReadNotes) -> Iterator[Piece]:  # noqa: ARG001

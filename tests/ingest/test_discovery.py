@@ -73,6 +73,8 @@ def test_damage_says_what_it_is(head: bytes, what: str) -> None:
     [
         b"ts,a\n1,2",
         b'{"slo":{}}',
+        b'{"quantile": 0.95, "metric": "ttft"}\n',
+        b"name,the 0.9 quantile\nttft,2\n",
         b"[]",
         b'{"status":"success","data":{"up":[{"type":"gauge"}]}}',
         b"\x00\x01",
