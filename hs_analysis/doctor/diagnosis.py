@@ -69,6 +69,7 @@ CHECKS: tuple[Check, ...] = (
         "export a TSDB snapshot, which has the true scrape times, or leave the stretch out with `--exclude`",
     ),
     Check(("holes",), input_checks.holes, _PASS_WARN, "look why the target was not scraped"),
+    Check(("no_value",), series_checks.without_value, ("warn",), "look why the exporter gives no number"),
     Check(("spacing",), series_checks.spacing, _PASS_WARN, "export at the scrape interval"),
     Check(
         ("query_grid",), series_checks.query_grids, _PASS_WARN,

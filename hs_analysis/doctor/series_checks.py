@@ -25,6 +25,9 @@ CARRIED_SHARE = 0.5
 """Share of the variance in those samples from which on they decide every mean and every straight line
 [ratio]; of exponential values it is 0.22."""
 
+NO_VALUE_SHARE = 0.05
+"""Share of a metric's samples without a number from which on it is said [ratio]; default of this project."""
+
 ENOUGH_VALUES = 100
 """Values a signal needs before its tail says something [count]; default of this project."""
 
@@ -254,6 +257,27 @@ def spacing(context: DoctorContext) -> list[Finding]:
 def _usual(rows: pl.DataFrame) -> str:
     usual = sorted({round(one, 3) for one in rows["interval_s"].drop_nulls()})
     return f"{usual[0]:.4g}" if len(usual) == 1 else f"{usual[0]:.4g} to {usual[-1]:.4g}"
+
+
+def without_value(context: DoctorContext) -> list[Finding]:
+    """Metrics of which many samples hold no number: they pass as pauses, though the target was scraped."""
+    known = context.series.filter(pl.col("signal").is_not_null()).select("series_id", "metric")
+    nothing = (pl.col("nulls") - pl.col("lookback")).sum().alias("nothing")
+    counts = (
+        known.join(context.quality, "series_id")
+        .group_by("metric")
+        .agg(pl.len().alias("series"), pl.col("rows").sum(), nothing)
+        .filter(pl.col("nothing") >= NO_VALUE_SHARE * pl.col("rows"), pl.col("nothing") > 0)
+    )
+    return [
+        Finding(
+            "no_value", "warn",
+            f"{row['metric']}: {row['nothing']:,} of {row['rows']:,} samples in {row['series']} series "
+            f"({percent(row['nothing'] / row['rows'])}) are NaN, infinite or null; windows with no other "
+            "sample are null", value=row["nothing"] / row["rows"],
+        )
+        for row in counts.sort("metric").iter_rows(named=True)
+    ]  # fmt: skip
 
 
 def resolution(context: DoctorContext) -> list[Finding]:

@@ -180,6 +180,12 @@ def test_every_check_is_listed() -> None:
             "the longest for 480 s",
         ),
         (
+            "no_value",
+            {"quality": quality([{"rows": 100, "nulls": 50}])},
+            "warn",
+            "50 of 100 samples in 1 series (50 %) are NaN",
+        ),
+        (
             "times",
             {"quality": quality([{"first_t": datetime(1970, 1, 21, tzinfo=UTC)}])},
             "warn",
