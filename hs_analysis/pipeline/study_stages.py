@@ -201,10 +201,18 @@ def derive_numbers(work: Work) -> Outcome:
     _write_derived(work, found)
     said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
     notes = [f"P/D ratio {', '.join(dict.fromkeys(said))}"] if said else []
-    notes += [f"ratio tests {len(sweeps)}"] if sweeps else []
-    notes += [f"ratios from profiles {len(profiles)}"] if profiles else []
-    notes += [f"GPU types compared {len(compared)}"] if compared else []
+    notes += counted(sweeps, len(profiles), compared)
     return Outcome("; ".join(notes))
+
+
+def counted(sweeps: Sequence[SweepResult], profiles: int, compared: Sequence[BenchSpeed]) -> list[str]:
+    """Return how many tests and comparisons there are; each is answered in several rows, by limit or type."""
+    numbers = {
+        "ratio tests": len({(one.name, one.source, one.label, one.isl, one.osl) for one in sweeps}),
+        "ratios from profiles": profiles,
+        "comparisons of GPU types": len({(one.name, one.isl, one.osl) for one in compared}),
+    }
+    return [f"{what} {number}" for what, number in numbers.items() if number]
 
 
 def _without_tables(derived: Derived) -> DeriveResult:

@@ -21,9 +21,11 @@ from hs_analysis.pipeline.provenance import made_by
 from hs_analysis.pipeline.results import explained, policy_documents
 from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.pipeline.stages import Silent
+from hs_analysis.pipeline.study_stages import counted
 from hs_analysis.policy import load_all
 from hs_analysis.schema.frames import BENCH, empty
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.schema.sweeps import BenchSpeed, SweepResult
 
 
 def read_made(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows]:
@@ -115,3 +117,13 @@ def test_profiles_alone_wait_for_requests(place: Path) -> None:
     ]
     summary = whole_run(place, points(rows), Slo(tbt_s=0.05))
     assert (summary["sweeps"], summary["profiles"]) == ([], [])
+
+
+def test_tests_are_counted_and_not_the_rows_of_their_answers() -> None:
+    """One test under five limits is one test, and three types of a benchmark are one comparison."""
+    tests = [SweepResult(name="m", source="bench", isl=900.0, osl=100.0, tbt_s=tbt) for tbt in (0.01, 0.02)]
+    same = {"name": "m", "isl": 900.0, "osl": 100.0, "gpus": 8.0, "tps_per_gpu": 5.0, "load": 4.0}
+    types = [BenchSpeed(**same, gpu_type=kind, relative=1.0, reference="b") for kind in "abc"]
+    assert counted(tests, 0, types) == ["ratio tests 1", "comparisons of GPU types 1"]
+    other = SweepResult(name="m", source="bench", isl=900.0, osl=200.0)
+    assert counted([*tests, other], 2, ()) == ["ratio tests 2", "ratios from profiles 2"]
