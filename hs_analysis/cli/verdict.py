@@ -58,13 +58,14 @@ def run_result(
     from hs_analysis.report.answer import answer_of
     from hs_analysis.report.choice import choose
     from hs_analysis.report.gpu_types import bench_lines
+    from hs_analysis.report.slo import judged
     from hs_analysis.report.sweep_charts import asked
 
     report = str(folder / "report.html")
     services = list(summary["services"])
     texts = {**dict.fromkeys((s["service"] for s in services), ""), **_by_service(policies)}
     chosen = [(service, choose(service, texts[service["service"]])) for service in services]
-    slo = summary.get("slo") or {}
+    slo = judged(summary)
     said = [answer_of(service, choice, slo, str(folder)) for service, choice in chosen]
     answers = [
         answer(*each) | {"lines": own.lines, "questions": list(own.questions)}

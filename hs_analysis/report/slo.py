@@ -68,6 +68,12 @@ def objective(slo: Mapping[str, Any]) -> str:
     return text
 
 
+def judged(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the SLO of a run with the window that is judged: the history's own where that is another."""
+    slo, step_s = dict(mapping(summary.get("slo"))), mapping(summary.get("window")).get("step_s")
+    return slo | {"window_s": step_s} if slo and is_number(step_s) else slo
+
+
 def edges(service: Mapping[str, Any]) -> list[str]:
     """Return how each limit is judged at which no histogram edge lies, and which edge to add."""
     found = (LimitEdges.from_plain(edge) for edge in records(service.get("slo_edges")))

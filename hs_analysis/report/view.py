@@ -28,6 +28,7 @@ from hs_analysis.report.first_screen import first_screen
 from hs_analysis.report.ratio_words import beside_ratio
 from hs_analysis.report.replay_words import notes
 from hs_analysis.report.replica_words import groups_table, replica_text
+from hs_analysis.report.slo import judged
 from hs_analysis.report.sweeps import sweep_table
 from hs_analysis.report.verdict import (
     OVERVIEW_HEADS,
@@ -92,7 +93,7 @@ def build(
     """
     anchors = Anchors()
     services: list[Mapping[str, Any]] = [
-        {**service, "slo": summary.get("slo")} for service in records(summary.get("services"))
+        {**service, "slo": judged(summary)} for service in records(summary.get("services"))
     ]
     crowded = len(services) >= CROWDED_SERVICES
     views = [

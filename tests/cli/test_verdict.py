@@ -254,6 +254,9 @@ def test_the_objective_stands_first() -> None:
     text = lines(service(0.01, 0.02))
     want = "TTFT ≤ 2 s and TBT ≤ 50 ms for 95 % of samples in a window of 60 s; 5.0 % of windows may break it"
     assert f"  SLO: {want}" in text
+    wide = {"services": [service(0.01, 0.02)], "warnings": [], "slo": SLO, "window": {"step_s": 1200.0}}
+    shown = run_result(wide, [], Path("r"), verbose=True)
+    assert any("samples in a window of 20 min;" in str(block) for block in shown.blocks())
     shown = run_result({"services": [service(0.01, 0.02)], "warnings": []}, [], Path("r"), verbose=True)
     assert "no SLO was given" in str(shown.blocks()[1])
 
