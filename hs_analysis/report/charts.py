@@ -21,6 +21,7 @@ from hs_analysis.report.wording import (
     plain,
     plural,
     quantity,
+    replayed_on,
     signal_label,
     signal_name,
     unit_of,
@@ -364,7 +365,7 @@ def replay_steps(
     ]
     dashes = [[1, 0], [1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [3, 5]]
     sizes = [f"{w} {low if low == high else f'{low} to {high}'}" for w, low, high in ranges]
-    title = f"{role.capitalize()} instances on the test window: {'; '.join(sizes[:3])}"
+    title = f"{role.capitalize()} instances on {replayed_on(service)}: {'; '.join(sizes[:3])}"
     places = {
         "Y": f"ready {role} instances",
         "DOMAIN": names,

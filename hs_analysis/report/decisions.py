@@ -11,7 +11,7 @@ from hs_analysis.report import marks
 from hs_analysis.report.cells import Cell, table, text_cell
 from hs_analysis.report.choice import Choice
 from hs_analysis.report.thinning import csv_time
-from hs_analysis.report.wording import is_number, moment, parse_time, plain
+from hs_analysis.report.wording import is_number, moment, parse_time, plain, replayed_on
 
 DECISIONS_ONE_SERVICE, DECISIONS_ALL_SERVICES, DECISIONS_LEAST = 60, 600, 8
 """Most decisions listed of one service, and of all; least of each. The timeline table holds them all."""
@@ -66,7 +66,7 @@ def decisions(
     rows = [{"id": "", "cells": cells} for _, cells in timed]
     heads = ["time (UTC)", "action", *(name.removeprefix("desired_") for name in counts), "why"]
     events = ", and events" if happened else ""
-    caption = f"Actions of the chosen policy on the test window{events}"
+    caption = f"Actions of the chosen policy on {replayed_on(service)}{events}"
     found = table(caption, heads, rows)
     more = acted.height - listed.height
     return found | {"total": acted.height, "listed": listed.height, "more": more, "events": len(happened)}

@@ -8,7 +8,7 @@ from typing import Any
 from hs_analysis.policy.alarms import alarm_of
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.report.choice import Choice, mapping, records
-from hs_analysis.report.wording import is_number
+from hs_analysis.report.wording import is_number, replayed_on
 from hs_analysis.schema.names import BASELINES, PERIODIC
 from hs_analysis.schema.results import WITHOUT_SERVICE
 
@@ -43,8 +43,13 @@ def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any])
     else:
         said = _alarm(choice.selected, choice, slo) if choice.selected else ""
     warned = [("the selected policy", said), *((row["policy"], _alarm(row, choice, slo)) for row in given)]
-    at = "WARNING: on the test window"
-    return [f"{at} {name} of {service['service']} {said}." for name, said in warned if said]
+    day = "the one day of the history" if choice.decision.get("by_blocks") else ""
+    places = [day or replayed_on(service), *[replayed_on(service)] * len(given)]
+    return [
+        f"WARNING: on {at} {name} of {service['service']} {said}."
+        for at, (name, said) in zip(places, warned, strict=True)
+        if said
+    ]
 
 
 def _alarm(row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:
@@ -84,6 +89,8 @@ def ratio_kept(service: Mapping[str, Any], choice: Choice) -> str:
 def is_worse(choice: Choice) -> bool:
     """Whether the selected policy breaks the SLO clearly more often than what was recorded, as replayed."""
     ours, theirs = (row.get("slo_violation_ratio") for row in (choice.selected, choice.recorded))
+    if choice.decision.get("by_blocks"):
+        ours, theirs = map(mapping(choice.decision.get("slo_risk")).get, ("undisturbed", "recorded"))
     return is_number(ours) and is_number(theirs) and ours > theirs + SAME_SHARE_POINTS
 
 

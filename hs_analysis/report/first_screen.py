@@ -14,7 +14,7 @@ from hs_analysis.report.chart_templates import ROLE_COLOURS
 from hs_analysis.report.charts import Chart, line_rows, make
 from hs_analysis.report.choice import Choice, mapping, records, threshold_of
 from hs_analysis.report.decision_words import LOADS, moved
-from hs_analysis.report.wording import is_number, parse_time
+from hs_analysis.report.wording import is_number, parse_time, replayed_on
 from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.constants import MAJORITY
 from hs_analysis.schema.names import CURRENT, RECORDED
@@ -62,7 +62,8 @@ def _pools(choice: Choice) -> dict[str, Any]:
             *(text_cell(moved(mapping(loads.get(load))), numeric=True) for load in LOADS),
         ]
         rows.append({"id": "", "cells": cells})
-    return table("Instances, mean over the test window: now → recommended", heads, rows)
+    window = "day" if choice.decision.get("by_blocks") else "test window"
+    return table(f"Instances, mean over the {window}: now → recommended", heads, rows)
 
 
 def _within_bounds(choice: Choice, pools: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -151,7 +152,9 @@ def _pool_chart(
     known = mapping(replay.get("calibration")).get("status") != "not_calibrated"
     sides = {row.get("policy"): row.get("slo_side") for row in records(replay.get("policies"))}
     over = _over(mine) if known or sides.get(lines[1][0]) == "over" else []
-    title = f"{role.capitalize()}: {moved(pool)} instances on average"
+    day = mapping(service.get("decision")).get("by_blocks")
+    title = f"{role.capitalize()}: {moved(pool)} instances on average{' over the day' if day else ''}"
+    drawn = f"Instances that are ready, on {replayed_on(service)}."
     marked = f" Shaded: the SLO is expected to break ({len(over)} stretches)." if over else ""
     _, _, happened = marks.between(service, parse_time(mine["t"].min()), parse_time(mine["t"].max()))
     looks = {
@@ -162,7 +165,7 @@ def _pool_chart(
     }
     chart = make(
         "steps", f"decision-{role}",
-        (title, f"Instances that are ready, on the test window.{marked}", f"{title}.{marked}"),
+        (title, f"{drawn}{marked}", f"{title}.{marked}"),
         (["t", "series", "capture", "value", "lone"], rows),
         places={
             "Y": f"{role} instances", "DOMAIN": names,

@@ -13,7 +13,7 @@ from hs_analysis.report.charts import Chart, make
 from hs_analysis.report.choice import headline_of, mapping, records
 from hs_analysis.report.driver_words import NEAR_PEAK, finding, in_order
 from hs_analysis.report.thinning import csv_number
-from hs_analysis.report.wording import is_number, percent, policy_name, signal_label
+from hs_analysis.report.wording import is_number, percent, policy_name, replayed_on, signal_label
 from hs_analysis.schema.names import (
     BURST,
     COUNTS,
@@ -96,9 +96,9 @@ def front(service: Mapping[str, Any]) -> Chart | None:
     ours = next((dot for dot in tested if dot.kind == FRONT_KINDS[0]), None)
     title = "Hours against windows over the limit"
     if ours:
-        title = (
-            f"The selected policy needs {percent(ours.hours)} of the recorded hours and is over the limit "
-        )
+        one_day = mapping(service.get("decision")).get("by_blocks")
+        who = f"On {replayed_on(service)}, the selected policy" if one_day else "The selected policy"
+        title = f"{who} needs {percent(ours.hours)} of the recorded hours and is over the limit "
         title += f"in {percent(ours.violations)} of windows"
     known = sum(dot.faults is not None for dot in tested)
     reading = (

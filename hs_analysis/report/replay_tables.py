@@ -21,6 +21,7 @@ from hs_analysis.report.wording import (
     is_number,
     number,
     policy_name,
+    replayed_on,
     signal_label,
     unit_of,
 )
@@ -80,7 +81,7 @@ def replay(name: str, service: Mapping[str, Any], chosen: Choice, anchors: Ancho
         "longest stretch over limit",
         "actions per day",
     ]
-    return table("Policies on the test window", heads, rows)
+    return table(f"Policies on {replayed_on(service)}", heads, rows)
 
 
 def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
         "output tokens over limit",
         "unserved tokens",
     ]
-    return table("Further figures on the test window", heads, rows)
+    return table(f"Further figures on {replayed_on(service)}", heads, rows)
 
 
 def targets(service: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def targets(service: Mapping[str, Any]) -> dict[str, Any]:
         first = text_cell(_title(entry), note=f"not replayed: {why}" if why else assumed)
         rows.append({"id": "", "cells": [first, *_figures(entry)]})
     heads = ["file for", *_HOURS_AND_SHARES]
-    return table("The exported file of each target on the test window, read back", heads, rows)
+    return table(f"The exported file of each target on {replayed_on(service)}, read back", heads, rows)
 
 
 def fields(service: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def drivers(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str
         "windows over capacity",
         "target per instance",
     ]
-    return table("Signals tried as drivers on the test window", heads, rows)
+    return table(f"Signals tried as drivers on {replayed_on(service)}", heads, rows)
 
 
 def _fresher(entry: Mapping[str, Any]) -> str:

@@ -160,12 +160,17 @@ def _replay(service: Row, choice: Choice) -> str:
     if not rows or not row:
         return "no policy was replayed on this history"
     said = []
+    over = row.get("slo_violation_ratio")
     if choice.decision.get("by_blocks"):
+        risk = mapping(choice.decision.get("slo_risk"))
         said.append(hours_line(choice.decision).removeprefix("hours: "))
+        over, between = risk.get("undisturbed"), interval(risk.get("undisturbed_range"), "ratio")
+        if between and not is_number(over):
+            said.append(f"{between.removesuffix(' %')} % of windows over the limit")
     elif is_number(value := row.get("vs_recorded")):
         said.append(f"{percent(abs(value))} {'fewer' if value >= 0 else 'more'} hours than recorded")
-    if is_number(row.get("slo_violation_ratio")):
-        said.append(f"{percent(row['slo_violation_ratio'])} of windows over the limit")
+    if is_number(over):
+        said.append(f"{percent(over)} of windows over the limit")
     name = policy_name(str(row.get("policy")))
     figures = ", ".join(part for part in said if part) or "no figures"
     return f"{name}: {figures}; {plural(len(rows), 'row')} compared"

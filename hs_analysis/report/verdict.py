@@ -29,6 +29,7 @@ from hs_analysis.report.wording import (
     is_number,
     plain,
     policy_name,
+    replayed_on,
     signal_label,
     status,
     unit_of,
@@ -75,7 +76,7 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
             _targets(name, service, choice, pointer),
             _ratio(name, service, choice, pointer),
             _saving(name, service, choice, pointer),
-            *_change(name, choice, pointer),
+            *_change(name, service, choice, pointer),
         ],
         "refusals": [
             {key: str(row.get(key) or "") for key in ("what", "code", "text", "collect")}
@@ -299,7 +300,7 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
     return {"label": "Replay", "cells": cells, "note": note}
 
 
-def _change(name: str, choice: Choice, pointer: str) -> list[Fact]:
+def _change(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Fact]:
     """Return the instances now and then, and the risk for the SLO; nothing without a backtest.
 
     Their links lead to the row of the backtest, which shows hours and violations, not these figures.
@@ -316,7 +317,9 @@ def _change(name: str, choice: Choice, pointer: str) -> list[Fact]:
         note = ", ".join(f"at {load} load {moved(mapping(loads[load]))}" for load in LOADS if load in loads)
         cells.append(linked(cell, path, f"{at}/pools/{place}/recommended") | {"note": note, "plain": True})
     target = f" with {of}" if (of := target_name(decision)) else ""
-    facts: list[Fact] = [{"label": f"Instances{target}", "cells": cells, "note": _MEANS}] if cells else []
+    window = "the day" if decision.get("by_blocks") else "the test window"
+    means = f"means over {window}, as recorded and as the policy asks for in the replay"
+    facts: list[Fact] = [{"label": f"Instances{target}", "cells": cells, "note": means}] if cells else []
     if limits := mapping(decision.get("limits")):
         facts.append({"label": "Your limits", "cells": [text_cell(limit_line(limits))], "note": ""})
     if cost := mapping(decision.get("scale_in")):
@@ -330,11 +333,10 @@ def _change(name: str, choice: Choice, pointer: str) -> list[Fact]:
                 there = linked(number_cell(risk[other], "ratio"), path, f"{at}/slo_risk/{other}")
                 cell["detail"] = there | {"label": label, "plain": True}
             cells.append(cell | {"per": words, "plain": True})
-    return [*facts, {"label": "SLO risk", "cells": cells, "note": _UNDER}] if cells else facts
+    under = f"faults and bursts: in steep hours of {replayed_on(service)}, the mean over all kinds"
+    return [*facts, {"label": "SLO risk", "cells": cells, "note": under}] if cells else facts
 
 
-_MEANS = "means over the test window, as recorded and as the policy asks for in the replay"
-_UNDER = "faults and bursts: in steep hours of the test window, the mean over all kinds"
 _HPA = "a default HPA on the same targets:"
 _RISKS = (
     ("undisturbed", "of windows over the limit, undisturbed", "recorded", "the recorded counts:"),
@@ -358,7 +360,8 @@ def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dic
     entry = entries[0] if entries else {}
     answer = mapping(service.get("pd_ratio"))
     chosen = choice.primaries[0] if choice.primaries else None
-    over = choice.selected.get("slo_violation_ratio")
+    day, risk = choice.decision.get("by_blocks"), mapping(choice.decision.get("slo_risk"))
+    over = risk.get("undisturbed") if day else choice.selected.get("slo_violation_ratio")
     cells = [
         text_cell(name) | {"href": f"#{target}", "plain": True},
         text_cell(signal_label(*chosen) if chosen else None),
@@ -368,10 +371,12 @@ def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dic
         number_cell(answer.get("value"), "", answer.get("ci"), key="value")
         | {"status": status(answer.get("status")) if answer else None},
         text_cell("a range: see below")
-        if choice.decision.get("by_blocks")
+        if day
         else number_cell(choice.selected.get("vs_recorded"), "ratio", key="vs_recorded"),
         number_cell(over, "ratio", key="slo_violation_ratio")
-        | {"note": "more than recorded" if first_line.is_worse(choice) else ""},
+        | {"note": "more than recorded" if first_line.is_worse(choice) else ""}
+        if is_number(over) or not risk.get("undisturbed_range")
+        else text_cell("a range: see below"),
         status_cell(choice.confidence, note=_not_to_apply(choice), key="confidence")
         if choice.confidence
         else text_cell(None),

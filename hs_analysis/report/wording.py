@@ -242,6 +242,22 @@ def span(start: Any, end: Any) -> str:
     return f"{moment(first)} to {tail} UTC ({seconds((last - first).total_seconds())})"
 
 
+def replayed_on(service: Mapping[str, Any]) -> str:
+    """Return what a backtest ran on: the test window, or, of one day, its last hours.
+
+    The decision on one day is of the whole day, so that what is of a part of it has to say which.
+    """
+    decision, replay = (service.get(key) or {} for key in ("decision", "replay"))
+    if not decision.get("by_blocks"):
+        return "the test window"
+    ends = [parse_time(end) for part in ("train", "test") for end in replay.get(part) or (None, None)]
+    if len(ends) != len(("train", "test")) * 2 or None in ends:
+        return "the last part of the day, by numbers of the first"
+    began, parted, start, end = (one for one in ends if one is not None)
+    last, first = (seconds((b - a).total_seconds()) for a, b in ((start, end), (began, parted)))
+    return f"the last {last}, by numbers of the first {first}"
+
+
 def plural(amount: int, one: str, many: str | None = None) -> str:
     """Return ``1 window`` or ``3 windows``."""
     return f"{amount:,} {one if amount == 1 else many or one + 's'}"

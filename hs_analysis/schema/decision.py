@@ -17,7 +17,7 @@ _DRAWN = "95 % interval; see interval_basis"
 
 @dataclass(frozen=True, kw_only=True)
 class CountsAtLoad:
-    """Instances of one pool at one load of the test window, means over the windows near it."""
+    """Instances of one pool at one load of what was backtested, means over the windows near it."""
 
     load: Annotated[float, Field("offered work of the pool", "tokens/s")]
     now: Annotated[float | None, Field("as recorded", "instances")] = None
@@ -29,8 +29,8 @@ class PoolDecision:
     """Instances of one pool, as recorded and as recommended."""
 
     role: Annotated[str, Field("prefill, decode or mixed")]
-    now: Annotated[float | None, Field("mean over the test window", "instances")] = None
-    recommended: Annotated[float | None, Field("mean over the test window", "instances")] = None
+    now: Annotated[float | None, Field("mean over what `backtested` names", "instances")] = None
+    recommended: Annotated[float | None, Field("mean over what `backtested` names", "instances")] = None
     at_load: Annotated[
         dict[str, CountsAtLoad],
         Field("at the load that a tenth of the windows is below (low), the median (usual), and the highest "
@@ -42,7 +42,7 @@ class PoolDecision:
 class SloRisk:
     """How often the policy is expected to break the SLO."""
 
-    undisturbed: Annotated[float | None, Field("share of windows of the test window", _SHARE)] = None
+    undisturbed: Annotated[float | None, Field("share of windows of `backtested`", _SHARE)] = None
     undisturbed_range: Annotated[Interval | None, Field("how far the replay may be off", _SHARE)] = None
     recorded: Annotated[float | None, Field("the same of what ran, in the same model", _SHARE)] = None
     under_faults: Annotated[

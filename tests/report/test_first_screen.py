@@ -6,8 +6,12 @@ from typing import Any
 
 import polars as pl
 
+from hs_analysis.report import replay_tables
 from hs_analysis.report.choice import choose
+from hs_analysis.report.first_line import warnings
 from hs_analysis.report.first_screen import first_screen, pool_charts
+from hs_analysis.report.section_answers import answers
+from hs_analysis.report.wording import replayed_on
 
 POLICY = """spec:
   mode: metric
@@ -80,3 +84,38 @@ def test_a_chart_of_a_pool_says_the_counts_of_the_lines_above_it() -> None:
         "Prefill: 3.0 → 2.5 instances on average",
         "Decode: 4.5 → 5.0 instances on average",
     ]
+
+
+def test_of_one_day_the_counts_are_of_the_day_and_the_lines_of_its_last_hours() -> None:
+    """The decision is of the whole day, the held part is drawn: each is called what it is."""
+    one = service(by_blocks=True, backtested=["2026-03-05T00:00:00Z", "2026-03-06T00:00:00Z"])
+    one["replay"] |= {
+        "train": ["2026-03-05T00:00:00Z", "2026-03-05T14:00:00Z"],
+        "test": ["2026-03-05T14:00:00Z", "2026-03-06T00:00:00Z"],
+    }
+    choice = choose(one, POLICY)
+    assert first_screen(one, choice)["pools"]["caption"] == "Instances, mean over the day: now → recommended"
+    prefill, _ = pool_charts(timeline(0.1), one, choice, 50)
+    assert prefill.title == "Prefill: 3.0 → 2.5 instances on average over the day"
+    held = "the last 10 h, by numbers of the first 14 h"
+    assert prefill.reading == f"Instances that are ready, on {held}."
+    assert replay_tables.further(one, choice)["caption"] == f"Further figures on {held}"
+    one["replay"]["train"] = None
+    assert replayed_on(one) == "the last part of the day, by numbers of the first"
+
+
+def test_of_one_day_the_folded_replay_says_the_risk_of_the_decision() -> None:
+    """Not the share of the held part, which has other windows and numbers."""
+    one = service(by_blocks=True, hours_saved_ci=[-0.05, 0.3], slo_risk={"undisturbed": 0.0016})
+    one["replay"]["policies"][0] |= {"slo_violation_ratio": 0.5, "vs_recorded": 0.1}
+    assert "by blocks of one day, 0.16 % of windows" in answers(one, choose(one, POLICY), [])["replay"]
+    one["decision"]["slo_risk"] = {"undisturbed": None, "undisturbed_range": [0.0, 0.196]}
+    assert "by blocks of one day, 0 to 19.6 % of windows" in answers(one, choose(one, POLICY), [])["replay"]
+
+
+def test_of_one_day_a_warning_names_the_day() -> None:
+    """It is that of the decision; the held part is another stretch."""
+    text = {"text": "breaks the SLO in 9.0 % of windows"}
+    one = service(by_blocks=True, alarm=text)
+    (line,) = warnings(one, choose(one, POLICY), {"ttft_s": 1.0})
+    assert line.startswith("WARNING: on the one day of the history the selected policy of demo/m breaks")

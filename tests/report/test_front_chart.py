@@ -111,3 +111,17 @@ def test_without_a_replay_nothing_is_drawn() -> None:
     """No rows, or none with a share over the limit: the replay was not calibrated."""
     assert front({"replay": {}}) is None
     assert front({"replay": {"policies": [row("recorded", 1.0, None), row(OURS, 1.0, None)]}}) is None
+
+
+def test_of_one_day_the_title_says_of_which_hours_it_is() -> None:
+    """The headline is of the whole day, the dots of its last hours."""
+    of = service() | {"decision": {"by_blocks": True}}
+    of["replay"] |= {
+        "train": ["2026-03-05T00:00", "2026-03-05T14:00"],
+        "test": ["2026-03-05T14:00", "2026-03-06"],
+    }
+    chart = front(of)
+    assert chart is not None
+    assert chart.title.startswith(
+        "On the last 10 h, by numbers of the first 14 h, the selected policy needs 80"
+    )
