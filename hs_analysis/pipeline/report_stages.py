@@ -364,9 +364,9 @@ def _summary(work: Work) -> dict[str, Any]:
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
         services.append(_service(work.run, entry, derived, replay))
         decision = read_decision(work.run, name)
-        tested = "not_backtested" not in [one.code for one in decision.confidence_reasons]
         first = read_derived(work.run, name, TRAIN)
-        warnings += summary.refit_warnings(name, first, derived, backtested=tested)
+        held = [(p.signal, p.role) for one in policies if one.service == name for p in one.primaries]
+        warnings += summary.refit_warnings(name, first, derived, held, decision)
         chosen = chosen_policy(work.run, name)
         headline = next((headline_of(work.run, one) for one in policies if one.service == name), "")
         alarm = decision.alarm

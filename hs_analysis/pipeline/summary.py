@@ -158,23 +158,40 @@ def refusals_section(derived: Derived) -> dict[str, Any]:
 
 
 def refit_warnings(
-    service: str, train: Derived, whole: Derived, *, backtested: bool = True
+    service: str,
+    train: Derived,
+    whole: Derived,
+    held: Sequence[tuple[str, str]],
+    decision: PolicyDecision,
 ) -> list[dict[str, str]]:
-    """Return a warning for every target that differs between the first part and the whole window.
+    """Return a warning for every target of a policy that differs between the first part and the whole window.
 
-    ``backtested`` says whether a backtest rests on the first part.
+    ``held`` are the (signal, role) that size its pools. There is none where the decision rests on the one day
+    of a history, which was replayed with the numbers of the policy itself.
     """
-    used = "the backtest used the latter, " if backtested else ""
+    if decision.by_blocks:
+        return []
+    from hs_analysis.report.wording import quantity, unit_of  # heavy to import
+
+    tested = "not_backtested" not in [one.code for one in decision.confidence_reasons]
+    used = "the backtest used the latter, " if tested else ""
     found = []
+    kept = {*held, *((signal, "service") for signal, _ in held)}
     for after in whole.thresholds:
+        if (after.signal, after.role) not in kept:
+            continue
         before = _same(after, train.thresholds)
         if before is None or not before.target_per_instance or not after.target_per_instance:
             continue
         change = after.target_per_instance / before.target_per_instance - 1.0
         if abs(change) > APART_MAX:
+            now, then = (
+                " ".join(quantity(one.target_per_instance, unit_of(one.signal))).strip()
+                for one in (after, before)
+            )
             text = (
-                f"{service}: the target of {after.signal}@{after.role} is {after.target_per_instance:.4g} "
-                f"on the whole window, {before.target_per_instance:.4g} on its first part "
+                f"{service}: the target of {after.signal}@{after.role} is {now} per instance "
+                f"on the whole window, {then} on its first part "
                 f"({percent(change, signed=True, whole=True)}): {used}policy.yaml holds the former"
             )
             found.append({"code": "refit_differs", "text": text})

@@ -17,6 +17,7 @@ from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.report_stages import reproduce
 from hs_analysis.schema.decision import CountsAtLoad, PolicyDecision, PoolDecision, SloRisk
 from hs_analysis.schema.declare import declared, names_of
+from hs_analysis.schema.number_text import number
 from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import (
     CandidateScore,
@@ -310,12 +311,23 @@ def test_missing_numbers_are_null() -> None:
 @pytest.mark.parametrize(("after", "warned"), [(109.0, False), (111.0, True), (89.0, True), (None, False)])
 def test_targets_that_moved_are_a_warning(after: float | None, warned: bool) -> None:
     """More than ten percent between the first part and the whole window."""
-    found = summary.refit_warnings("demo/m", derived(100.0), derived(after))
+    held = [("decode_tps", "decode")]
+    found = summary.refit_warnings("demo/m", derived(100.0), derived(after), held, DECISION)
     assert bool(found) is warned
+    assert (
+        summary.refit_warnings("demo/m", derived(100.0), derived(after), [("running", "decode")], DECISION)
+        == []
+    )
     if warned:
-        assert "decode_tps@decode" in found[0]["text"]
+        said = (
+            f"decode_tps@decode is {number(after)} tokens/s per instance on the whole window, 100 tokens/s on"
+        )
+        assert said in found[0]["text"]
         assert found[0]["text"].endswith("the backtest used the latter, policy.yaml holds the former")
-        (unseen,) = summary.refit_warnings("demo/m", derived(100.0), derived(after), backtested=False)
+        no_test = replace(DECISION, confidence_reasons=(Reason("not_backtested", "none"),))
+        (unseen,) = summary.refit_warnings("demo/m", derived(100.0), derived(after), held, no_test)
+        day = replace(DECISION, by_blocks=True)  # was replayed with the numbers of policy.yaml
+        assert summary.refit_warnings("demo/m", derived(100.0), derived(after), held, day) == []
         assert unseen["text"].endswith("%): policy.yaml holds the former")
 
 
