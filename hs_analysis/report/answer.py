@@ -13,7 +13,14 @@ from typing import Any
 from hs_analysis.report.apply import next_command
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.choice import Choice, mapping, primary_thresholds, records
-from hs_analysis.report.decision_words import day_range, limit_line, moved, scale_in_line, target_name
+from hs_analysis.report.decision_words import (
+    day_range,
+    limit_line,
+    moved,
+    policy_of,
+    scale_in_line,
+    target_name,
+)
 from hs_analysis.report.ratio_words import WIDTH, best_splits, floors_line, is_ratio_test, ratio_line
 from hs_analysis.report.slo import NO_SLO, edges
 from hs_analysis.report.wording import (
@@ -120,21 +127,34 @@ def _action(service: Mapping[str, Any], choice: Choice) -> str:
         line = f": {kept}; {best_splits(service, _ACTION_WIDTH - len(kept))}."
         return name + line
     if recommend == "record":
-        return fitted(f"{name}: keep what runs and record more: {why}.")
+        return _behind(name, f": keep what runs and record more: {why}.")
     if recommend == "keep":
-        return fitted(f"{name}: keep what runs: {why}.")
-    title = target_name(decision)
-    policy = f"the {title} policy" if title else "the policy"
+        return _behind(name, f": keep what runs: {why}.")
+    policy = policy_of(target_name(decision))
     if choice.mode == "periodic":
         return fitted(f"{name}: apply {policy}, a timetable.")
-    follows = [
-        f"{_in_a_row(signal_label(str(t['signal']), str(t['role'])))} {number(t['target_per_instance'])}"
+    targets = [
+        (signal_label(str(t["signal"]), str(t["role"])), number(t["target_per_instance"]))
         for t in primary_thresholds(service, choice)
-        if is_number(t.get("target_per_instance"))
+        if is_number(t.get("target_per_instance")) and choice.primaries
     ]
-    targets = f": {', '.join(follows)} per instance" if follows and choice.primaries else ""
-    line = f": apply {policy}{targets}."
-    return name + line if len(line) <= WIDTH else fitted(f"{name}: apply {policy}.")
+    for in_words in (_in_a_row, _without_detail):
+        follows = ", ".join(f"{in_words(label)} {value}" for label, value in targets)
+        line = f": apply {policy}: {follows} per instance."
+        if follows and len(line) <= WIDTH:
+            return name + line
+    return fitted(f"{name}: apply {policy}.")
+
+
+def _behind(name: str, text: str) -> str:
+    """Return a line about a service; where a long name would cut the first clause, it does not count."""
+    line = fitted(name + text)
+    return name + fitted(text) if line.endswith("…") else line
+
+
+def _without_detail(label: str) -> str:
+    """Return ``prefill TPS (cache-missed)`` as ``prefill TPS``."""
+    return label.partition(" (")[0]
 
 
 def _in_a_row(label: str) -> str:

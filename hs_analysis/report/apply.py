@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from hs_analysis.report.choice import mapping, records
-from hs_analysis.report.decision_words import LOADS, scale_in_line, target_name
+from hs_analysis.report.decision_words import LOADS, policy_of, scale_in_line, target_name
 from hs_analysis.report.wording import fixed, is_number, number, percent, service_name
 from hs_analysis.schema.exported import ApplyAlert, ApplyGuide, ApplyStep
 from hs_analysis.schema.names import NOT_RECOMMENDED
@@ -436,10 +436,10 @@ def _opening(one: Section) -> list[str]:
         ]
     title = target_name(decision) or one.guide.target
     if decision.get("recommend") == "apply":
-        return [f"Apply the {title} policy: {why}."]
+        return [f"Apply {policy_of(title)}: {why}."]
     return [
         f"**Applying this is not recommended**: {why}. The commands below are those of the best candidate, "
-        f"the {title} policy."
+        f"{policy_of(title)}."
     ]
 
 

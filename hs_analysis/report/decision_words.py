@@ -48,6 +48,13 @@ def target_name(decision: Row) -> str:
     return CONTROLLER_TITLES.get(target, target)
 
 
+def policy_of(title: str) -> str:
+    """Return a policy by the name of its controller: ``the KEDA policy``, and ``HeteroScale's own rule``."""
+    if title.endswith(" rule"):
+        return title
+    return f"the {title} policy" if title else "the policy"
+
+
 def lines(choice: Choice) -> list[str]:
     """Return what the policy changes: counts of each pool, hours, SLO risk, and on what it was replayed.
 

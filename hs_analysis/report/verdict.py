@@ -18,7 +18,15 @@ from hs_analysis.report.cells import (
     text_cell,
 )
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
-from hs_analysis.report.decision_words import LOADS, hours_line, limit_line, moved, scale_in_line, target_name
+from hs_analysis.report.decision_words import (
+    LOADS,
+    hours_line,
+    limit_line,
+    moved,
+    policy_of,
+    scale_in_line,
+    target_name,
+)
 from hs_analysis.report.ratio_words import beside_ratio
 from hs_analysis.report.replay_tables import replay_path
 from hs_analysis.report.replay_words import side_unclear
@@ -122,7 +130,7 @@ def _headline(name: str, service: Mapping[str, Any], choice: Choice, pointer: st
     parts: list[Cell] = []
     every = records(service.get("thresholds"))
     title = target_name(choice.decision)
-    start = f"Apply the {title} policy: scale on " if title else "Scale on "
+    start = f"Apply {policy_of(title)}: scale on " if title else "Scale on "
     for signal, role in choice.primaries:
         parts.append({"text": f"{', and on ' if parts else start}{signal_label(signal, role)}"})
         entry = threshold_of(service, signal, role)

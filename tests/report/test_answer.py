@@ -265,3 +265,19 @@ def test_names_that_nothing_told_are_to_be_filled_in() -> None:
     assert "Fill in: fill-in-namespace; exports/APPLY.md says by what." in lines
     kept = service(recommend="keep") | {"apply": apply}
     assert not any("Fill in" in line for line in answer_of(kept, choose(kept, PAIR), SLO, "RUN").questions)
+
+
+def test_the_own_rule_of_heteroscale_is_no_policy_of_a_name_and_has_its_targets() -> None:
+    """Its title is a rule; the line has room for both targets."""
+    (line, *_) = answer_of(one := service(target="heteroscale"), choose(one, PAIR), SLO, "x").lines
+    targets = "cache-missed prefill TPS 2,811, decode TPS 1,230 per instance"
+    assert line == f"demo/m: apply HeteroScale's own rule: {targets}."
+
+
+def test_a_long_name_does_not_cut_the_first_clause_of_why() -> None:
+    """What keeps the fleet as it is stands in the line to its end, else at the end of a clause."""
+    why = "the policy needs more hours on the one day it was fitted on"
+    more = f"{why}, and whether it breaks the SLO less often is not known"
+    one = service(recommend="keep", why=more) | {"service": "prod-llm/qwen2.5-72b-instruct"}
+    (line, *_) = answer_of(one, choose(one, PAIR), SLO, "x").lines
+    assert line == f"prod-llm/qwen2.5-72b-instruct: keep what runs: {why}."
