@@ -603,11 +603,34 @@ def _moved_by(edges: LimitEdges, capacities: Sequence[Capacity]) -> float:
 
 
 def _no_floor(grounds: Grounds) -> Reason | None:
-    floors = [c.role for c in grounds.whole.capacity if c.gpu_type is None and c.status == "floor"]
+    floors: dict[str, list[str]] = {}
+    for code, role in _floors(grounds):
+        floors.setdefault(_WHY_A_FLOOR.get(code, "where its limit breaks is not known"), []).append(role)
     if not floors:
         return None
-    text = f"the capacity of {' and '.join(floors)} is a floor: its limit was not met"
+    (why, roles), *others = floors.items()
+    more = [f"; that of {' and '.join(some)}: {other}" for other, some in others]
+    text = f"the capacity of {' and '.join(roles)} is a floor: {why}{''.join(more)}"
     return Reason("capacity_floor", text)
+
+
+def _floors(grounds: Grounds) -> list[tuple[str, str]]:
+    """Return why a capacity is a floor, as a code, and its pool; the code is empty where nothing is said."""
+    return [
+        (c.reason.code if c.reason else "", c.role)
+        for c in grounds.whole.capacity
+        if c.gpu_type is None and c.status == "floor"
+    ]
+
+
+_WHY_A_FLOOR = {
+    "": "its limit was not met",
+    "no_violations": "its limit was not met",
+    "kv_full": "its limit was not met",
+    "thin": "its limit was met too seldom",
+    "no_slo": "no limit on its latency was given",
+}
+"""Why a capacity is a floor in the words of a decision, by the code of its reason."""
 
 
 def _hit_rate_known(grounds: Grounds) -> Reason | None:

@@ -44,7 +44,7 @@ steps all pools at once keeps it in its step, and lets a pool have up to most"""
 
 STATUS_WORDS = {
     "ok": "measured",
-    "floor": "a load the fleet already carried; its limit was never met, so capacity is at least this",
+    "floor": "a load the fleet already carried; where a limit breaks is not known: capacity is at least this",
     "refused": "the data do not give it, see status.refusals",
 }
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from hs_analysis.report import chart_templates, marks
 from hs_analysis.report.charts import Chart, line_rows, make
-from hs_analysis.report.choice import records
+from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.load_groups import quantile_groups, share_groups
 from hs_analysis.report.slo import of_samples
 from hs_analysis.report.thinning import csv_number, csv_time
@@ -117,8 +117,18 @@ def _capacity_title(role: str, entry: Mapping[str, Any], unit: str) -> str:
     if entry.get("status") == "ok":
         return f"{name} holds the objective up to {value} {unit} per instance"
     if entry.get("status") == "floor":
-        return f"{name} already carried {value} {unit} per instance; more was never tested"
+        return f"{name} already carried {value} {unit} per instance; {_beyond(entry)}"
     return f"{name}: no capacity could be had from these windows"
+
+
+def _beyond(entry: Mapping[str, Any]) -> str:
+    """Return what is known of loads above a floor."""
+    code, ratio = mapping(entry.get("reason")).get("code"), entry.get("carried_ratio")
+    if code == "no_slo":
+        return "no limit was given to set it against"
+    if is_number(ratio) and ratio > 1.0:
+        return f"up to {number(entry['per_instance'] * ratio)} was inside the limit for a time"
+    return "its limit was met too seldom to say more" if code == "thin" else "more was never tested"
 
 
 def ratio(answer: Mapping[str, Any], mix: pl.DataFrame, service: Mapping[str, Any]) -> Chart | None:

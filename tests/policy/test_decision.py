@@ -470,3 +470,28 @@ def test_steps_are_things_to_do() -> None:
     steps = decide_on(replace(held, load_test=False)).next_steps
     assert steps[1] == "Record a busier day."
     assert not any("plan-test" in step for step in steps)
+
+
+def with_floors(**codes: str) -> Any:
+    """Return derived numbers whose capacities are floors, each for a reason."""
+    found = derived()
+    floors = [
+        replace(one, status="floor", reason=Reason(codes[one.role], "why"))
+        for one in found.capacity
+        if one.role in codes
+    ]
+    return replace(found, capacity=tuple(floors))
+
+
+def test_a_floor_says_why_it_is_one() -> None:
+    """A limit that was met too seldom was met, and one that nobody gave can't be."""
+    for codes, said in (
+        ({"decode": "thin"}, "decode is a floor: its limit was met too seldom"),
+        ({"decode": "no_slo"}, "decode is a floor: no limit on its latency was given"),
+        (
+            {"prefill": "thin", "decode": "no_violations"},
+            "prefill is a floor: its limit was met too seldom; that of decode: its limit was not met",
+        ),
+    ):
+        reasons = decide_on(grounds(whole=with_floors(**codes))).confidence_reasons
+        assert f"the capacity of {said}" in [one.text for one in reasons if one.code == "capacity_floor"]

@@ -23,6 +23,7 @@ from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import choose
 from hs_analysis.report.slo import allowed_share
 from hs_analysis.report.tables import ranked
+from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, empty
 
 GOLDEN = Path(__file__).parent / "golden_charts.json"
 
@@ -375,3 +376,20 @@ def test_drivers_stand_beside_their_load(week: dict[str, Chart]) -> None:
     ]
     assert not any("e2e" in row["driver"] for row in found)
     assert week["drivers"].title == "2 of 3 drivers follow the load when it dips, 1 stays up"
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({}, "more was never tested"),
+        ({"reason": {"code": "thin"}}, "its limit was met too seldom to say more"),
+        ({"reason": {"code": "thin"}, "carried_ratio": 1.1}, "up to 110 was inside the limit for a time"),
+        ({"reason": {"code": "no_slo"}}, "no limit was given to set it against"),
+    ],
+)
+def test_a_floor_says_what_is_known_above_it(known: dict[str, Any], said: str) -> None:
+    """Loads above it that were carried for a time were tested."""
+    entry = {"role": "decode", "signal": "decode_tps", "status": "floor", "per_instance": 100.0} | known
+    chart = answer_charts.capacity("decode", entry, {}, empty(CAPACITY_POINTS), empty(CAPACITY_CURVE), 0.05)
+    assert chart is not None
+    assert chart.title == f"Decode already carried 100 tokens/s per instance; {said}"
