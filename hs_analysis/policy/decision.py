@@ -451,7 +451,7 @@ def _next_steps(
         found = ["Keep what runs, or start a new service at the split measured; record what is missing."]
     if recommend == "keep" and grounds.is_ratio_test:
         found.append("Record the service under its own load for a day or more: hsa pull.")
-    remedies = [row.remedy for row, _ in failed]
+    remedies = [_remedy(grounds, row) for row, _ in failed]
     if recommend == "record":
         found += [ANSWER_REFUSALS] if ANSWER_REFUSALS in remedies else []
         asked = [one.collect for one in grounds.whole.refusals if not one.collect.startswith("nothing: ")]
@@ -461,6 +461,17 @@ def _next_steps(
         found = [step.replace(LAID_OUT, "") for step in found]
         found = [step for step in found if "hsa plan-test" not in step]
     yield from list(dict.fromkeys(found))[:MOST_STEPS]
+
+
+def _remedy(grounds: Grounds, row: Criterion) -> str:
+    """Return what to do about a criterion; without limits nothing but these makes a capacity of a floor."""
+    ungiven = not grounds.slo.given and row.fails is _calibrated
+    floors = {code for code, _ in _floors(grounds)} if row.fails is _no_floor else set()
+    return GIVE_LIMITS if ungiven or floors == {"no_slo"} else row.remedy
+
+
+GIVE_LIMITS = "Give the limits that the service has to keep: --slo ttft=…, --slo tbt=…."
+"""What to do about a latency that nothing is judged by."""
 
 
 def _on_hold(grounds: Grounds) -> Reason | None:

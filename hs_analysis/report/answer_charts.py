@@ -57,7 +57,8 @@ def capacity(
     rules = _rules(entry, target)
     of = "samples" if samples else "windows"
     words = f"allowed share of {of} {percent(allowed)}"
-    limit = [{"y": allowed, "text": words}] if is_number(allowed) else []
+    given = mapping(entry.get("reason")).get("code") != "no_slo"
+    limit = [{"y": allowed, "text": words}] if is_number(allowed) and given else []
     judged = points.filter(pl.col("load_per_instance").is_finite())
     between = judged.filter(
         pl.col("violates").is_null()
@@ -76,7 +77,9 @@ def capacity(
     if between and not samples:
         left_out = plural(between, "window")
         reading += f" {left_out} left out: one histogram bucket about the limit holds all samples there."
-    if missing:
+    if not given:
+        reading = "No limit on the latency was given, so that no window is over one."
+    elif missing:
         reading += f" {plural(missing, 'window')} left out: no samples of the latency, or no load."
     unit = unit_of(str(entry.get("signal"))) or "tokens/s"
     title = _capacity_title(role, entry, unit)

@@ -14,6 +14,7 @@ from hs_analysis.derive.format import PLAN_TEST
 from hs_analysis.policy.build import build_policy
 from hs_analysis.policy.decision import (
     CRITERIA,
+    GIVE_LIMITS,
     Consequences,
     Grounds,
     decide_on,
@@ -495,3 +496,14 @@ def test_a_floor_says_why_it_is_one() -> None:
     ):
         reasons = decide_on(grounds(whole=with_floors(**codes))).confidence_reasons
         assert f"the capacity of {said}" in [one.text for one in reasons if one.code == "capacity_floor"]
+
+
+def test_without_limits_the_next_step_is_to_give_them() -> None:
+    """No latency was replayed, and a load test answers nothing that is open then."""
+    bare = grounds(
+        slo=replace(SETTINGS.slo, ttft_s=None, tbt_s=None), replay=backtest(status="not_tested"),
+        whole=with_floors(prefill="no_slo", decode="no_slo"),
+    )  # fmt: skip
+    steps = decide_on(bare).next_steps
+    assert [step for step in steps if "--slo" in step] == [GIVE_LIMITS]
+    assert not [step for step in steps if "plan-test" in step or "for each latency" in step]

@@ -393,3 +393,13 @@ def test_a_floor_says_what_is_known_above_it(known: dict[str, Any], said: str) -
     chart = answer_charts.capacity("decode", entry, {}, empty(CAPACITY_POINTS), empty(CAPACITY_CURVE), 0.05)
     assert chart is not None
     assert chart.title == f"Decode already carried 100 tokens/s per instance; {said}"
+
+
+def test_without_a_limit_no_chart_draws_or_counts_by_one() -> None:
+    """Windows are not left out for want of samples, and there is no share that may be over."""
+    entry = {"signal": "decode_tps", "status": "floor", "per_instance": 9.0, "reason": {"code": "no_slo"}}
+    points = samples.sample().details["capacity_points"].with_columns(over_ratio=None, violates=None)
+    chart = answer_charts.capacity("decode", entry, {}, points, empty(CAPACITY_CURVE), 0.05)
+    assert chart is not None
+    assert chart.reading == "No limit on the latency was given, so that no window is over one."
+    assert "allowed share" not in json.dumps(chart.spec)
