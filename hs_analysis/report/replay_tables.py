@@ -114,11 +114,11 @@ def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
 
 def targets(service: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the file of each export target does on the test window, written and read back."""
-    rows = []
+    rows, known = [], _knows_shares(service)
     for entry in records(mapping(service.get("replay")).get("targets")):
         why, assumed = str(entry.get("why_not") or ""), str(entry.get("assumes") or "")
         first = text_cell(_title(entry), note=f"not replayed: {why}" if why else assumed)
-        rows.append({"id": "", "cells": [first, *_figures(entry)]})
+        rows.append({"id": "", "cells": [first, *_figures(entry, known)]})
     heads = ["file for", *_HOURS_AND_SHARES]
     return table(f"The exported file of each target on {replayed_on(service)}, read back", heads, rows)
 
@@ -135,11 +135,12 @@ def fields(service: Mapping[str, Any]) -> dict[str, Any]:
     if not alike:
         return {}
     order = list(dict.fromkeys(key[0] for key in alike))
-    rows = [_worth("the whole policy", "", map(whole.get, _FIGURES))]
+    known = _knows_shares(service)
+    rows = [_worth("the whole policy", "", map(whole.get, _FIGURES), known)]
     for key in sorted(alike, key=lambda key: order.index(key[0])):
         name, kind, *figures = key
         note = "the file without its ratio" if kind == "added" else ""
-        rows.append(_worth(name, f"{kind}: {', '.join(alike[key])}", figures, note))
+        rows.append(_worth(name, f"{kind}: {', '.join(alike[key])}", figures, known, note))
     heads = ["field", "files", *_HOURS_AND_SHARES]
     return table("Each field as the files hold it, run by HeteroScale's own rule", heads, rows)
 
@@ -153,14 +154,20 @@ def _title(entry: Mapping[str, Any]) -> str:
     return TARGET_TITLES.get(str(entry.get("target")), str(entry.get("target")))
 
 
-def _worth(name: str, files: str, figures: Iterable[Any], note: str = "") -> dict[str, Any]:
+def _knows_shares(service: Mapping[str, Any]) -> bool:
+    """Whether shares of windows over the SLO may be shown: of a replay that is off only hours are given."""
+    calibration = mapping(mapping(service.get("replay")).get("calibration"))
+    return calibration.get("status") != "not_calibrated"
+
+
+def _worth(name: str, files: str, figures: Iterable[Any], known: bool, note: str = "") -> dict[str, Any]:
     first = [text_cell(name), text_cell(files, note=note, wide=True)]
-    return {"id": "", "cells": [*first, *_figures(dict(zip(_FIGURES, figures, strict=True)))]}
+    return {"id": "", "cells": [*first, *_figures(dict(zip(_FIGURES, figures, strict=True)), known)]}
 
 
-def _figures(entry: Mapping[str, Any]) -> list[Cell]:
+def _figures(entry: Mapping[str, Any], known: bool) -> list[Cell]:
     hours = [hours_cell(entry, key) for key in _FIGURES[:2]]
-    return hours + [number_cell(entry.get(key), "ratio") for key in _FIGURES[2:]]
+    return hours + [number_cell(entry.get(key) if known else None, "ratio") for key in _FIGURES[2:]]
 
 
 def _entries(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:

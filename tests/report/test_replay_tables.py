@@ -240,3 +240,21 @@ def test_files_that_hold_a_field_alike_stand_in_one_row() -> None:
     assert found[3]["cells"][5]["text"] == "3.0"
     assert "without its ratio" in found[4]["cells"][1]["note"]
     assert fields({"replay": {"targets": [{"target": "keda", "fields": []}]}}) == {}
+
+
+def test_of_a_replay_that_is_not_calibrated_files_have_hours_alone() -> None:
+    """Its shares over the SLO are not known, undisturbed or under faults."""
+    figures = {
+        "instance_hours": 345.6,
+        "slo_violation_ratio": 0.01,
+        "under_faults": 0.02,
+        "under_bursts": 0.03,
+    }
+    guards = figures | {"field": "guards", "kind": "dropped"}
+    rows = [figures | {"target": "heteroscale"}, {"target": "keda", "fields": [guards]}]
+    replay = {"targets": rows, "calibration": {"status": "not_calibrated"}}
+    (first, *_), written = targets({"replay": replay})["rows"], fields({"replay": replay})["rows"]
+    assert [cell["text"] for cell in first["cells"][1:]] == ["346", "–", "–", "–", "–"]
+    assert [[cell["text"] for cell in row["cells"][2:]] for row in written] == [
+        ["346", "–", "–", "–", "–"]
+    ] * 2
