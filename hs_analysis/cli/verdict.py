@@ -18,6 +18,7 @@ from hs_analysis.cli.tables import (
     recommended,
     refusals,
 )
+from hs_analysis.schema.number_text import share_words
 from hs_analysis.schema.results import ALARM, ROWS_LOST, WITHOUT_SERVICE
 
 if TYPE_CHECKING:
@@ -207,13 +208,14 @@ def _current(service: Mapping[str, Any]) -> list[str]:
 
 def _behind(found: Mapping[str, Any]) -> str:
     """Return which share of which capacity a target is; the capacity has the interval."""
-    from hs_analysis.report.wording import fixed, unit_of
+    from hs_analysis.report.wording import unit_of
 
     if not found.get("capacity"):
         return ""
     known = estimate(found["capacity"], unit_of(found["signal"]))
-    end = "a floor of" if found["status"] == "floor" else "the lower end of a capacity of"
-    return f", {fixed(found.get('headroom_ratio'), 2)} × {end} {known}"
+    ends = (found["capacity"].get("value"), found["capacity"].get("low"))
+    target, share = found.get("target_per_instance"), found.get("headroom_ratio")
+    return f", {share_words(target, share, ends, floor=found['status'] == 'floor')} {known}"
 
 
 def _backtest(choice: Choice) -> str:

@@ -17,6 +17,7 @@ from hs_analysis.export.model import ExportOptions, Loss, Workload
 from hs_analysis.policy.controls import THOUSANDTHS, control_of, held_target
 from hs_analysis.policy.model import Policy, Primary
 from hs_analysis.schema.names import KUBERNETES_NAME
+from hs_analysis.schema.number_text import share_words
 
 Body = dict[str, Any]
 """A part of an object as plain values."""
@@ -157,9 +158,9 @@ def _origin(primary: Primary, target: float) -> str:
     known, comes = given.capacity, ""
     if known is not None and given.headroom_ratio is not None:
         value, low, high = map(model.plain_number, (known.value, known.low, known.high))
-        share = model.plain_number(given.headroom_ratio)
-        end = "a floor of" if given.status == "floor" else "the lower end of a capacity of"
-        comes = f", {share} × {end} {value} ({low} to {high})"
+        ends, floor = (known.value, known.low), given.status == "floor"
+        share = share_words(given.value, given.headroom_ratio, ends, floor=floor)
+        comes = f", {share} {value} ({low} to {high})"
     evidence = f" ({given.evidence})" if given.evidence else ""
     return f"{primary.role}: threshold {number} {primary.unit} per {primary.role} instance{comes}{evidence}"
 

@@ -32,7 +32,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "carried_ratio": ("load carried inside the SLO ÷ the floor", "times"),
     },
     "thresholds": {
-        "headroom_ratio": ("share of the capacity's lower end, or of the floor", ""),
+        "headroom_ratio": ("share of the load at the capacity's lower end, or of the floor", ""),
         "capacity": ("the capacity it comes from", ""),
         "scale_out_ratio": ("out above, as noise asks", "× target"),
         "scale_in_ratio": ("in below, as noise asks", "× target"),

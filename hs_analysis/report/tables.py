@@ -202,7 +202,7 @@ def thresholds(name: str, service: Mapping[str, Any], chosen: Choice, anchors: A
     heads = [
         "signal",
         "target per instance",
-        "of lower end or floor",
+        "share of the load of lower end or floor",
         "capacity",
         "noise asks: out above",
         "noise asks: in below",

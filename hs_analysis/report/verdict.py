@@ -42,6 +42,7 @@ from hs_analysis.report.wording import (
     status,
     unit_of,
 )
+from hs_analysis.schema.number_text import share_words
 
 Fact = dict[str, Any]
 
@@ -204,8 +205,9 @@ def _targets(name: str, service: Mapping[str, Any], choice: Choice, pointer: str
         cell = linked(cell, threshold_path(name, entry), f"{at}/target_per_instance")
         if entry.get("capacity"):
             known = estimate_cell(entry["capacity"], unit_of(signal))
-            end = "a floor of" if entry.get("status") == "floor" else "the lower end of a capacity of"
-            label = f"{fixed(entry.get('headroom_ratio'), 2)} × {end}"
+            ends = (entry["capacity"].get("value"), entry["capacity"].get("low"))
+            target, share = entry.get("target_per_instance"), entry.get("headroom_ratio")
+            label = share_words(target, share, ends, floor=entry.get("status") == "floor")
             detail = linked(known | {"label": label}, threshold_path(name, entry), f"{at}/capacity/value")
             cell["detail"] = detail
         cells.append(

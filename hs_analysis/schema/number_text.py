@@ -88,3 +88,30 @@ def percent_beside(value: Any, limit: float) -> str:
     if value != limit and is_number(value) and percent(value, exact=True) == percent(limit, exact=True):
         return f"{100 * float(value):.2f} %"
     return text
+
+
+SAME_SHARE = 0.005
+"""A target this near to its share of the capacity is that share: numbers in files are rounded [ratio]."""
+
+
+def share_words(target: Any, share: Any, ends: tuple[Any, Any], *, floor: bool) -> str:
+    """Return what a target is of the capacity behind it, in words before that capacity.
+
+    Work is a share of its capacity; another signal is read at that share of the load, where it need not be
+    the same share of what it reads at capacity.
+
+    Parameters
+    ----------
+    target, share
+        The target and the head-room ratio.
+    ends
+        The capacity in the signal's unit, and its lower end.
+    floor
+        Whether the capacity is a floor, whose share is of the number itself.
+    """
+    part, base = fixed(share, 2), ends[0] if floor else ends[1]
+    known = is_number(target) and is_number(share) and is_number(base)
+    if known and abs(share * base - target) > SAME_SHARE * abs(target):
+        load = "a floor, where it is" if floor else "the lower end; at capacity it is"
+        return f"what it reads at {part} × the load of {load}"
+    return f"{part} × {'a floor of' if floor else 'the lower end of a capacity of'}"

@@ -268,7 +268,7 @@ def test_a_target_is_told_with_the_capacity_it_comes_from():
     numbers = {one["name"]: one for one in about("derive", "threshold:decode_tps@decode")["numbers"]}
     known = numbers["the capacity it comes from"]
     assert (known["value"], list(known["interval"])) == (1549.5, [1502.0, 1596.9])
-    assert numbers["share of the capacity's lower end, or of the floor"]["value"] == 0.85
+    assert numbers["share of the load at the capacity's lower end, or of the floor"]["value"] == 0.85
     assert numbers["out above, as noise asks"]["value"] == 1.05
 
 

@@ -233,7 +233,11 @@ def test_bands_of_the_thresholds_are_not_taken_for_the_policys() -> None:
     """The columns say what asks for them, the line below what the policy has, if that is one for all."""
     found = page(samples.sample())["services"][0]["thresholds"]
     heads = {head["text"] for head in found["columns"]}
-    assert heads >= {"of lower end or floor", "noise asks: out above", "noise asks: in below"}
+    assert heads >= {
+        "share of the load of lower end or floor",
+        "noise asks: out above",
+        "noise asks: in below",
+    }
     start = "The policy's own bands and rests are hysteresis, reading and cooldown of policy.yaml"
     assert found["bands"] == f"{start}: out above 1.05, in below 0.79."
     one = samples.sample()
@@ -371,3 +375,16 @@ def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> 
     ]
     cells = [cell["text"] for cell in found["faults"]["rows"][0]["cells"]]
     assert cells == ["recorded", "no stock", "–", "12", "–", "–", "3"]
+
+
+def test_a_target_that_is_no_share_of_its_capacity_is_not_said_to_be_one() -> None:
+    """Another signal than work is read at a share of the load: 0.85 × 0.62 is not 0.54."""
+    sample = samples.sample()
+    entry = next(one for one in sample.summary["services"][0]["thresholds"] if one["signal"] == "decode_tps")
+    for status, label in (
+        ("floor", "what it reads at 0.85 × the load of a floor, where it is"),
+        ("ok", "what it reads at 0.85 × the load of the lower end; at capacity it is"),
+    ):
+        capacity = {"value": 1600.0, "low": 1550.0, "high": 1700.0}
+        entry |= {"target_per_instance": 1400.0, "status": status, "capacity": capacity}
+        assert facts(sample)["Target"]["cells"][0]["detail"]["label"] == label
