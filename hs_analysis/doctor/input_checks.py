@@ -444,14 +444,13 @@ def references(context: DoctorContext) -> list[Finding]:
             text = "started requests are not exported: served rates are used, a lower bound when saturated"
             found.append(Finding("offered_load", "warn", text, service=frame.service))
         else:
-            found.append(
-                Finding(
-                    "offered_load",
-                    "pass",
-                    "demand is known from requests that started",
-                    service=frame.service,
-                )
+            counted = frame.has("request_rate", "service")
+            text = (
+                "demand is known from requests that started"
+                if counted
+                else "demand is first tokens plus the growth of queues: started requests are not counted"
             )
+            found.append(Finding("offered_load", "pass", text, service=frame.service))
         ttft = frame.info("ttft", "service")
         if ttft is not None and not next(
             e.frontend for e in context.catalogue.exporters if e.name == ttft.source

@@ -243,7 +243,7 @@ _POOLS = (*_PREFILL, *_DECODE)
 REQUIREMENT_ROWS: tuple[Requirement, ...] = (
     Requirement("study", _SERVICE, "a role for every pod", _has_role, "pods without one count in no pool",
         ROLE_LABEL),
-    Requirement("study", _SERVICE, "requests that arrive", _has("request_rate", "arrived_prompt_tps"),
+    Requirement("study", _SERVICE, "requests that arrive", _offered,
         "signals are judged against served work", "request_rate"),
     Requirement("study", _POOLS, "instances that report", _has("instances"), "no signal per instance",
         SCRAPE_PODS),

@@ -200,6 +200,13 @@ def test_every_check_is_listed() -> None:
             "are unknown",
         ),
         ("offered_load", {"frames": (frame({}, reference="served"),)}, "warn", "served rates are used"),
+        ("offered_load", {"frames": (frame({}),)}, "pass", "first tokens plus the growth of queues"),
+        (
+            "offered_load",
+            {"frames": (frame({"request_rate@service": 1.0}),)},
+            "pass",
+            "known from requests that started",
+        ),
         (
             "scale",
             {"frames": (frame({"kv_usage@decode": 40.0}, (info("kv_usage", "decode"),)),)},

@@ -323,3 +323,10 @@ def test_a_start_up_time_that_is_not_given_is_assumed() -> None:
     found = requirements(scene(frames=(frame({"instances@mixed": 2.0}),)))
     (without,) = found.filter(pl.col("stage") == "start-up")["without"].to_list()
     assert without == "300 s is assumed, which sets cooldowns and head-room"
+
+
+def test_arrivals_that_are_worked_out_are_not_called_missing() -> None:
+    """Signals are judged against offered work where queues and first tokens give it."""
+    for reference, state in (("offered", "met"), ("served", "lacks")):
+        found = requirements(scene(frames=(frame({}, reference=reference),)))
+        assert found.filter(pl.col("need") == "requests that arrive")["state"].to_list() == [state]
