@@ -31,6 +31,7 @@ from hs_analysis.report.wording import (
     percent,
     service_name,
     signal_label,
+    unit_of,
 )
 
 _ACTION_WIDTH = 100
@@ -134,7 +135,7 @@ def _action(service: Mapping[str, Any], choice: Choice) -> str:
     if choice.mode == "periodic":
         return fitted(f"{name}: apply {policy}, a timetable.")
     targets = [
-        (signal_label(str(t["signal"]), str(t["role"])), number(t["target_per_instance"]))
+        (signal_label(str(t["signal"]), str(t["role"])), _amount(t["target_per_instance"], str(t["signal"])))
         for t in primary_thresholds(service, choice)
         if is_number(t.get("target_per_instance")) and choice.primaries
     ]
@@ -144,6 +145,11 @@ def _action(service: Mapping[str, Any], choice: Choice) -> str:
         if follows and len(line) <= WIDTH:
             return name + line
     return fitted(f"{name}: apply {policy}.")
+
+
+def _amount(value: float, signal: str) -> str:
+    """Return a target as the report has it; the unit of a signal that is no ratio has no room in the line."""
+    return percent(value) if unit_of(signal) == "ratio" else number(value)
 
 
 def _behind(name: str, text: str) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from hs_analysis.report import marks
 from hs_analysis.report.cells import Cell, table, text_cell
-from hs_analysis.report.choice import Choice
+from hs_analysis.report.choice import Choice, mapping, records
 from hs_analysis.report.thinning import csv_time
 from hs_analysis.report.wording import is_number, moment, parse_time, plain, replayed_on
 
@@ -64,12 +64,18 @@ def decisions(
     timed += [(row["t"], _event(row, counts)) for row in happened]
     timed.sort(key=lambda each: marks.time_of(each[0]))
     rows = [{"id": "", "cells": cells} for _, cells in timed]
-    heads = ["time (UTC)", "action", *(name.removeprefix("desired_") for name in counts), "why"]
+    heads = ["time (UTC)", "action", *(_pool(name, service) for name in counts), "why"]
     events = ", and events" if happened else ""
     caption = f"Actions of the chosen policy on {replayed_on(service)}{events}"
     found = table(caption, heads, rows)
     more = acted.height - listed.height
     return found | {"total": acted.height, "listed": listed.height, "more": more, "events": len(happened)}
+
+
+def _pool(count: str, service: Mapping[str, Any]) -> str:
+    """Return the pool of a count; a mixed one stands in the columns of decode."""
+    pools = {pool.get("role") for pool in records(mapping(service.get("decision")).get("pools"))}
+    return "mixed" if "mixed" in pools else count.removeprefix("desired_")
 
 
 def _action(row: Mapping[str, Any], counts: list[str]) -> list[Cell]:

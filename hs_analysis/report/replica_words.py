@@ -40,7 +40,7 @@ def groups_table(answer: Mapping[str, Any]) -> dict[str, Any]:
             "cells": [
                 text_cell(f"{group['prefill']:g}P{group['decode']:g}D"),
                 text_cell(group.get("limited")),
-                number_cell(group.get("windows")),
+                number_cell(group.get("windows"), decimals=0),
                 number_cell(group.get("per_instance_tps"), "tokens/s"),
             ],
         }

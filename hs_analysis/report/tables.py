@@ -246,7 +246,7 @@ def startups(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[st
         cells = [
             text_cell(role),
             took,
-            number_cell(entry.get("births"), key="births"),
+            number_cell(entry.get("births"), decimals=0, key="births"),
             status_cell(entry.get("status"), key="status"),
             text_cell(reason_text(entry.get("reason")), wide=True),
         ]

@@ -281,3 +281,11 @@ def test_a_long_name_does_not_cut_the_first_clause_of_why() -> None:
     one = service(recommend="keep", why=more) | {"service": "prod-llm/qwen2.5-72b-instruct"}
     (line, *_) = answer_of(one, choose(one, PAIR), SLO, "x").lines
     assert line == f"prod-llm/qwen2.5-72b-instruct: keep what runs: {why}."
+
+
+def test_a_ratio_is_a_per_cent_in_the_first_line_as_in_the_report() -> None:
+    """A bare 0.538 per instance says nothing of what it counts."""
+    one = service()
+    one["thresholds"][0] |= {"signal": "sm_activity", "role": "prefill", "target_per_instance": 0.538}
+    line = answer_of(one, choose(one, PAIR.replace("prefill_tps_effective", "sm_activity")), SLO, "x").action
+    assert line == "demo/m: apply the KEDA policy: prefill SM activity 53.8 %, decode TPS 1,230 per instance."

@@ -15,6 +15,8 @@ from hs_analysis.report.choice import Choice, choose
 from hs_analysis.report.decisions import decisions, dots
 from hs_analysis.report.replay_tables import drivers, fields, further, replay, targets
 from hs_analysis.report.replay_words import notes
+from hs_analysis.report.replica_words import groups_table
+from hs_analysis.report.tables import startups
 from hs_analysis.schema.names import COUNTS, HINDSIGHT
 
 MINE = Choice(selected={"policy": "mine"})
@@ -258,3 +260,22 @@ def test_of_a_replay_that_is_not_calibrated_files_have_hours_alone() -> None:
     assert [[cell["text"] for cell in row["cells"][2:]] for row in written] == [
         ["346", "–", "–", "–", "–"]
     ] * 2
+
+
+def test_actions_on_a_single_pool_are_its_own() -> None:
+    """It stands in the columns of decode, and is called what it is."""
+    single = timeline(3).with_columns(
+        desired_prefill=pl.lit(None, pl.Float64), desired_decode="desired_prefill"
+    )
+    mixed = decisions(single, MINE, {"decision": {"pools": [{"role": "mixed"}]}})
+    assert [head["text"] for head in mixed["columns"]] == ["time (UTC)", "action", "mixed", "why"]
+    assert decisions(single, MINE, {})["columns"][2]["text"] == "decode"
+
+
+def test_what_is_counted_has_no_decimals() -> None:
+    """Windows and instances that came are whole."""
+    born = startups("s", {"startup": [{"role": "decode", "births": 5, "value_s": 60.0}]}, Anchors())
+    assert born["rows"][0]["cells"][2]["text"] == "5"
+    group = {"prefill": 5, "decode": 5, "limited": "decode", "windows": 52, "per_instance_tps": 3687.0}
+    (held,) = groups_table({"from_replicas": {"groups": [group]}})["rows"]
+    assert [cell["text"] for cell in held["cells"]] == ["5P5D", "decode", "52", "3,687"]
