@@ -29,6 +29,9 @@ Verdict = Literal["meets", "fails", "undecided", "unknown"]
 SAME_RATIO = 1e-9
 """Rounding of a ratio that is at its limit: values just that far apart belong together [ratio]."""
 
+WHOLE_OVER = 0.5
+"""Instances above which a mean number of them rounds to one or more."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -412,13 +415,14 @@ class RatioTest:
 def ratio_tests(bench: pl.DataFrame) -> Iterator[RatioTest]:
     """Yield the ratio tests in benchmark points, by name.
 
-    A ratio test is all points with separate prefill and decode that agree in capture, model, engine,
-    precision, GPU types, share of cached tokens and lengths; points that name no model also agree in their
-    series. The parallel layout and the size of an instance may differ: a sweep chooses among layouts too,
-    and is then judged per GPU.
+    A ratio test is all points with separate prefill and decode, at least one instance of both, that agree in
+    capture, model, engine, precision, GPU types, share of cached tokens and lengths; points that name no
+    model also agree in their series. The parallel layout and the size of an instance may differ: a sweep
+    chooses among layouts too, and is then judged per GPU.
     """
     points = bench.filter(
-        (pl.col("kind") == "point") & (pl.col("prefill_instances") > 0) & (pl.col("decode_instances") > 0)
+        pl.col("kind") == "point",
+        *(pl.col(f"{role}_instances") > WHOLE_OVER for role in ("prefill", "decode")),
     )
     keys = [*SAME, pl.when(pl.col("model").is_null()).then("series").alias("own_series")]
     for key, group in sorted(points.group_by(keys), key=lambda found: tuple(map(str, found[0]))):
@@ -639,7 +643,8 @@ def capture_sweeps(frame: ServiceFrame, slo: Slo) -> tuple[tuple[SweepResult, ..
 
     A test is two captures or more of one token mix with different splits. Splits compete within one load
     level: under the limits at the level at which the best split serves most within them, on decode TPS alone
-    at the highest level that two splits saw. The continuous ratio is read from all levels.
+    at the highest level that two splits saw. The continuous ratio is read from all levels. Steps are left out
+    whose split is not known or lacks a pool, and captures whose output has no length.
 
     Parameters
     ----------
@@ -654,8 +659,9 @@ def capture_sweeps(frame: ServiceFrame, slo: Slo) -> tuple[tuple[SweepResult, ..
     results: list[SweepResult] = []
     tables = [empty(SPLITS)]
     for mix in mix_groups(frame):
-        own = [step for step in steps if step.capture in mix.captures]
-        trials = {id(step): _trial(frame, step, mix, slo) for step in own}
+        tried = {id(step): _trial(frame, step, mix, slo) for step in steps if step.capture in mix.captures}
+        trials = {number: trial for number, trial in tried.items() if trial is not None}
+        own = [step for step in steps if id(step) in trials]
         if len({t.pair for t in trials.values()}) < 2:
             continue
         levels = _levels(own, trials)
@@ -699,18 +705,22 @@ def _answers(levels: Sequence[tuple[Trial, ...]], base: SweepResult, slo: Slo) -
     return out
 
 
-def _trial(frame: ServiceFrame, step: LoadStep, mix: MixGroup, slo: Slo) -> Trial:
+def _trial(frame: ServiceFrame, step: LoadStep, mix: MixGroup, slo: Slo) -> Trial | None:
+    """Return what a step shows of its split, None where a pool's size is not known or rounds to none."""
+
     def mean(signal: str, role: str) -> float:
         values = frame.values(signal, role)[step.rows]
         return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
 
+    p, d = (mean("instances", role) for role in ("prefill", "decode"))
+    if not (p > WHOLE_OVER and d > WHOLE_OVER and mix.osl > 0):
+        return None
     decode_tps, first = mean("decode_tps", "decode"), mean("first_token_rate", "service")
     prefill_tps = mean("prefill_tps_effective", "prefill")
     ttft, within_ttft = _slo_verdict(frame, step, "ttft", slo)
     tbt, within_tbt = _slo_verdict(frame, step, "tbt", slo)
     if ttft != "unknown" and _behind(frame, step) > 1.0 - slo.quantile:
         ttft = "fails"
-    p, d = (mean("instances", role) for role in ("prefill", "decode"))
     return Trial(
         p, d, None, step.rate, decode_tps, _known(prefill_tps), _known(_served(first, decode_tps, mix)),
         ttft, tbt, within_ttft * within_tbt, limited=_limited(frame, step),

@@ -223,6 +223,27 @@ def test_captures_of_splits_give_best_and_balance() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("instances@prefill", np.nan), ("instances@prefill", 0), ("instances@decode", 0),
+     ("output_length@service", 0)],
+)  # fmt: skip
+def test_a_split_that_is_not_known_is_no_trial(name: str, value: float) -> None:
+    """A pool that was not scraped, one without instances and answers without tokens are left out."""
+    frame = sweep_frame(2.0, 3.0, [(p, 8 - p) for p in range(2, 7)])
+    one = np.where(frame.table["capture"] == "2p6d", value, frame.table[name])
+    results, splits = capture_sweeps(with_columns(frame, {name: one}), LIMITS)
+    assert splits.height == 4
+    assert results[1].best == (5, 3)
+
+
+def test_half_an_instance_is_no_split() -> None:
+    """A benchmark of half a decode instance has no whole split: it is left out of the test."""
+    rows = [{"prefill_instances": 1.0, "decode_instances": d, "decode_tps": 1.0} for d in (0.5, 1.0, 2.0)]
+    results, splits = bench_sweeps(points(rows), Slo())
+    assert (results[0].tested, splits.height) == (((1, 2), (1, 1)), 2)
+
+
+@pytest.mark.parametrize(
     ("over", "least", "status", "code"),
     [
         (0.01, 0.01, "ok", None),

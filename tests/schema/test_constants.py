@@ -26,7 +26,7 @@ FINE = {
     "derive/gpu_speed.py": {"QUEUE_POINTS"},
     "derive/mix.py": {"NORMAL_DECILES", "STILL"},
     "derive/service.py": {"CURVE_POINTS", "CURVE_BINS"},
-    "derive/split_sweeps.py": {"TIGHTER", "SAME_RATIO"},
+    "derive/split_sweeps.py": {"TIGHTER", "SAME_RATIO", "WHOLE_OVER"},
     "policy/build.py": {"LARGEST_PAIR"},
     "policy/controls.py": {
         "FAILURES",
