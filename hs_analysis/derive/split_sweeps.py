@@ -738,11 +738,12 @@ def _served(first_tokens: float, decode_tps: float, mix: MixGroup) -> float:
 
 
 def _behind(frame: ServiceFrame, step: LoadStep) -> float:
-    """Return the share of arrivals by which first tokens stay behind."""
+    """Return the share of arrivals by which first tokens stay behind, of rows that hold both."""
     arrived, first = (
         frame.values(name, "service")[step.rows] for name in ("request_rate", "first_token_rate")
     )
-    return float(1.0 - np.nansum(first) / np.nansum(arrived)) if np.isfinite(first).any() else 0.0
+    known = np.isfinite(first) & np.isfinite(arrived)
+    return float(1.0 - first[known].sum() / arrived[known].sum()) if arrived[known].any() else 0.0
 
 
 def _slo_verdict(frame: ServiceFrame, step: LoadStep, latency: str, slo: Slo) -> tuple[Verdict, float]:

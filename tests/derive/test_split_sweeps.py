@@ -236,6 +236,19 @@ def test_a_split_that_is_not_known_is_no_trial(name: str, value: float) -> None:
     assert results[1].best == (5, 3)
 
 
+def test_first_tokens_that_were_not_scraped_are_not_behind() -> None:
+    """A gap in one of two counters says nothing of a shortage: the rows that hold both do."""
+    frame = sweep_frame(2.0, 3.0, [(p, 8 - p) for p in range(2, 7)])
+    first = np.where(np.arange(frame.table.height) % 3, np.nan, 30.0)
+    inside = np.zeros(frame.table.height)
+    columns = {
+        "first_token_rate@service": first,
+        "ttft_over@service": inside,
+        "ttft_over_least@service": inside,
+    }
+    assert set(capture_sweeps(with_columns(frame, columns), LIMITS)[1]["ttft"]) == {"meets"}
+
+
 def test_half_an_instance_is_no_split() -> None:
     """A benchmark of half a decode instance has no whole split: it is left out of the test."""
     rows = [{"prefill_instances": 1.0, "decode_instances": d, "decode_tps": 1.0} for d in (0.5, 1.0, 2.0)]
