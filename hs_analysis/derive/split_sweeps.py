@@ -219,16 +219,17 @@ def decides(trials: Sequence[Trial], limits: Sequence[str]) -> str | None:
     """Return what holds the best split back: ``ttft``, ``tbt``, ``both`` or ``throughput``.
 
     The limit whose absence would let more be served; both where only leaving out both does, throughput where
-    no limit costs anything. None without an answer or a limit.
+    no limit costs anything: the share of requests inside the limits does not count here. None without an
+    answer or a limit.
     """
+    trials = [replace(trial, within=1.0) for trial in trials]
     with_all = best_of(trials, limits)
     if not with_all or not limits:
         return None
     now = with_all[0][0]
     gain = {}
     for limit in limits:
-        rest = [replace(t, within=1.0) for t in trials]
-        found = best_of(rest, [other for other in limits if other != limit])
+        found = best_of(trials, [other for other in limits if other != limit])
         gain[limit] = found[0][0] - now
     free = best_of(trials, ())[0][0] - now
     if free <= (1.0 / NEAR_BEST - 1.0) * now:

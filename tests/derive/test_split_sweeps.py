@@ -164,6 +164,12 @@ def test_what_decides_is_the_limit_whose_absence_helps() -> None:
     assert decides([late], limits) is None
 
 
+def test_the_share_inside_the_limits_decides_nothing() -> None:
+    """Requests outside a limit that holds cost no throughput: two splits that meet both are not held back."""
+    good = Trial(1, 3, decode_tps=100.0, ttft="meets", tbt="meets", within=0.96 * 0.96)
+    assert decides([good, replace(good, prefill=2, decode=2)], ("ttft", "tbt")) == "throughput"
+
+
 @given(st.floats(0.3, 3.0), st.floats(0.3, 3.0), st.integers(4, 24))
 def test_the_balance_of_a_law_is_recovered(alpha: float, beta: float, total: int) -> None:
     """Splits that serve min(αP, βD), each with its backlog where the law puts it, balance at β ÷ α."""
