@@ -253,7 +253,8 @@ def movers(frame: ServiceFrame, stretches: Sequence[Stretch]) -> tuple[Mover, ..
 
     ln mix = ln ISL + ln(1 − hit rate) − ln OSL, per stretch; the share of an input is the covariance of its
     term with the sum of the terms ÷ the variance of that sum, so that the shares add up to 1 (one that moves
-    against the others is negative). Idle stretches are left out. Empty where a length is not in the input,
+    against the others is negative). Idle stretches are left out, and those without a hit rate where another
+    has one; where none has, it counts as 0. Empty where a length is not in the input,
     with under three busy stretches, or where nothing moves.
 
     Parameters
@@ -266,10 +267,10 @@ def movers(frame: ServiceFrame, stretches: Sequence[Stretch]) -> tuple[Mover, ..
     busy = _busy_stretches(stretches)
     isl, osl, hit = (np.array(values) for values in zip(*(_lengths(frame, s) for s in busy), strict=True)) \
         if busy else (np.empty(0),) * 3  # fmt: skip
-    known = np.isfinite(isl) & np.isfinite(osl) & (isl > 0) & (osl > 0)
+    hit = hit if np.isfinite(hit).any() else np.zeros(hit.size)
+    known = np.isfinite(isl) & np.isfinite(osl) & np.isfinite(hit) & (isl > 0) & (osl > 0)
     if known.sum() < GROUP_MIN:
         return ()
-    hit = np.where(np.isfinite(hit), hit, 0.0)
     terms = {"isl": np.log(isl[known]), "hit_rate": np.log1p(-hit[known]), "osl": -np.log(osl[known])}
     plain = {"isl": isl[known], "hit_rate": hit[known], "osl": osl[known]}
     total = sum(terms.values(), np.zeros(int(known.sum())))

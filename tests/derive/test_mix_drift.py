@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from derive.synthetic import frame_of
+from derive.synthetic import frame_of, with_columns
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +74,17 @@ def test_what_can_not_be_told_is_not_told() -> None:
     bare = replace(frame, table=frame.table.drop("output_length@service"))
     assert movers(bare, stretches) == ()
     assert movers_text(()) == ""
+
+
+def test_a_hit_rate_that_was_not_scraped_moves_nothing() -> None:
+    """A constant hit rate with a gap is constant: stretches that hold it are compared, else all."""
+    frame, stretches = moving(1000 * FLAT, 200 * STEP, 0.5 * FLAT)
+    name = "cached_prompt_tps@service"
+    gap = np.where(np.arange(frame.table.height) < 360, np.nan, frame.table[name])
+    shares = {one.input: one.share for one in movers(with_columns(frame, {name: gap}), stretches)}
+    assert shares == pytest.approx({"osl": 1.0, "isl": 0.0, "hit_rate": 0.0})
+    bare = replace(frame, table=frame.table.drop(name))
+    assert movers(bare, stretches)[0].input == "osl"
 
 
 def stretch(hour: int, prefill: float, decode: float) -> Stretch:
