@@ -95,10 +95,11 @@ def find_confounders(
 
 def _ended(frame: ServiceFrame, pair: Pair) -> Reason | None:
     """Find a signal that nobody exports any more, often for its name changed with a release."""
-    present = np.flatnonzero(np.isfinite(frame.values(pair.info.signal, pair.info.role)))
-    loaded = np.flatnonzero(np.isfinite(frame.values("offered_tps", pair.load_role)))
+    present = np.isfinite(frame.values(pair.info.signal, pair.info.role))
+    loaded = np.isfinite(frame.values("offered_tps", pair.load_role))
     seconds = frame.seconds()
-    silent = float(seconds[loaded[-1]] - seconds[present[-1]]) if present.size and loaded.size else 0.0
+    both = present.any() and loaded.any()
+    silent = float(seconds[loaded].max() - seconds[present].max()) if both else 0.0
     if silent < TREND_S:
         return None
     text = (

@@ -148,6 +148,12 @@ def test_a_signal_that_ended_is_unknown(plain, load, make, settings):
     verdict, reasons = found(make(plain | {"sm_activity@decode": old}), settings, "sm_activity")
     assert verdict == "unknown"
     assert reasons["ended"].value == pytest.approx(3.0, abs=0.1)
+    later = ["a"] * 1080 + ["z"] * (load.size - 1080)
+    for names in (later, ["b" if name == "a" else "a" for name in later]):  # whatever captures are called
+        frame = make(plain | {"sm_activity@decode": old}, capture=names)
+        frame = dataclasses.replace(frame, table=frame.table.sort("capture", "t"))
+        _, reasons = found(frame, settings, "sm_activity")
+        assert reasons["ended"].value == pytest.approx(3.0, abs=0.1)
     cut = {k: np.where(np.isnan(old), np.nan, v) for k, v in plain.items()}
     assert found(make(cut), settings, "sm_activity")[0] == "proportional"  # an excluded end ends nothing
 
