@@ -70,15 +70,16 @@ def type_capacities(
 def type_frame(frame: ServiceFrame, typed: pl.DataFrame, role: str, gpu_type: str) -> ServiceFrame | None:
     """Return the service as seen by the instances of one GPU type of a role.
 
-    Its instances, served rate and shares over the limit are the type's own. Offered work of the pool is split
-    as the served work was: routing decides which type gets it. None without rows of the type.
+    Its instances, served rate, latencies and shares over the limit are the type's own. Offered work of the
+    pool is split as the served work was: routing decides which type gets it. None without rows of the type.
     """
     rows = typed.filter((pl.col("role") == role) & (pl.col("gpu_type") == gpu_type))
     served = frame.served(role)[0]
     if rows.filter(pl.col("signal") == served).is_empty():
         return None
-    shares = ("over", "over_least", "over_other")
-    wanted = (served, *(f"{name}_{ending}" for name in LATENCIES[role] for ending in shares))
+    shares = ("over", "over_least", "over_other", "over_low", "over_high")
+    latencies = LATENCIES[role]
+    wanted = (served, *latencies, *(f"{name}_{ending}" for name in latencies for ending in shares))
     own = rows.filter(pl.col("signal").is_in(wanted)).pivot(
         "signal", index=["capture", "t"], values="value", aggregate_function="first"
     )

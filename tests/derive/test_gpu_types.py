@@ -112,6 +112,23 @@ def test_a_type_without_its_own_histogram_gets_the_pools_number_and_says_so() ->
     assert type_frame(frame, typed, "decode", "other") is None
 
 
+def test_a_type_is_judged_by_its_own_edges() -> None:
+    """Shares over the edges about the limit and the mean are the type's own; where it has none, nobody's."""
+    frame, typed = mixed_pool(1)
+    ends = {"tbt_over_low": 0.9, "tbt_over_high": 0.8, "tbt": 9.0}
+    frame = with_columns(
+        frame, {f"{name}@decode": np.full(frame.table.height, value) for name, value in ends.items()}
+    )
+    slow = typed.filter(pl.col("gpu_type") == "slow", pl.col("signal") == "tbt_over")
+    own = [slow.with_columns(pl.lit(name).alias("signal"), value=0.0 * pl.col("value")) for name in ends]
+    part = type_frame(frame, pl.concat([typed, *own]), "decode", "slow")
+    assert part is not None
+    assert {name: float(part.values(name, "decode").max()) for name in ends} == dict.fromkeys(ends, 0.0)
+    bare = type_frame(frame, typed, "decode", "slow")
+    assert bare is not None
+    assert not any(bare.has(name, "decode") for name in ends)
+
+
 def test_a_pool_of_one_type_has_one_capacity() -> None:
     """Rows of a single type add nothing."""
     frame, typed = mixed_pool(4)
