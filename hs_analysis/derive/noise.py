@@ -83,16 +83,16 @@ def noise_of(values: Floats, window_s: float, group: Groups, *, set_load: bool =
     first = np.concatenate([np.full(piece.size, n) for n, piece in enumerate(means)]).astype(np.int64)
     maxima = disjoint_maxima(np.concatenate(means), per_highest, first)
     of_rows = second_difference_noise(disjoint_means(values, 1, group)) / math.sqrt(rows)
-    few = {True: of_rows, False: of_rows * largest_sd(per_highest)}
-    found = []
-    for blocks in (means, maxima):
-        known = np.concatenate(blocks)
+
+    def share_of_mean(blocks: list[Floats], where_few: float) -> float:
+        known = np.concatenate([np.empty(0), *blocks])
         known = known[np.isfinite(known)]
-        level = float(known.mean()) if known.size else math.nan
-        enough = not set_load and known.size >= ROWS_MIN
-        noise = second_difference_noise(blocks) if enough else few[blocks is means]
-        found.append(noise / level if level > 0 else math.nan)
-    return Noise(*found)
+        if not known.size or not known.mean() > 0:
+            return math.nan
+        few = set_load or known.size < ROWS_MIN
+        return (where_few if few else second_difference_noise(blocks)) / float(known.mean())
+
+    return Noise(share_of_mean(means, of_rows), share_of_mean(maxima, of_rows * largest_sd(per_highest)))
 
 
 def dead_band(noise: Noise, instances: float, window_s: float) -> Band:

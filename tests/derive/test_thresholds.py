@@ -80,6 +80,11 @@ def test_noise_of_readings_from_rows_and_from_blocks_agree() -> None:
     assert short.highest_cv == pytest.approx(long.highest_cv, rel=0.4)
 
 
+def test_fewer_rows_than_a_minute_holds_have_no_noise() -> None:
+    """Two windows of 20 s make no reading: their noise is not known."""
+    assert math.isnan(noise_of(np.array([1.0, 2.0]), 20.0, ONE_CAPTURE[:2]).newest_cv)
+
+
 def test_rows_wider_than_a_minute_are_readings() -> None:
     """Five-minute rows are compared as they are, alone and as the highest."""
     values = 100 + np.random.default_rng(5).normal(0, 10, 5000)
