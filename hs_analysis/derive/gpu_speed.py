@@ -46,7 +46,7 @@ def bench_speeds(bench: pl.DataFrame, slo: Slo) -> tuple[BenchSpeed, ...]:
     points = points.with_columns(load=load).drop_nulls(
         ["load", "decode_tps", "decode_gpus", "decode_gpu_type"]
     )
-    points = points.filter(pl.col("decode_gpus") > 0).with_columns(
+    points = points.filter(pl.col("decode_gpus") > 0, pl.col("decode_tps") > 0).with_columns(
         gpu=pl.col("decode_gpu_type"), each=pl.col("decode_tps") / pl.col("decode_gpus")
     )
     found: list[BenchSpeed] = []

@@ -227,6 +227,9 @@ def test_types_of_a_benchmark_compare_at_equal_load() -> None:
     assert limited["B"].tps_per_gpu == pytest.approx(150.0)
     assert limited["B"].relative == pytest.approx(1.0)
     assert bench_speeds(points(rows[:3]), Slo()) == ()
+    idle = {one.gpu_type for one in bench_speeds(points([*rows, rows[3] | {"decode_tps": 0.0}]), Slo())}
+    dead = [row | {"decode_tps": 0.0} for row in rows[3:]]
+    assert (idle, bench_speeds(points(rows[:3] + dead), Slo())) == ({"A", "B"}, ())
 
 
 def test_a_benchmark_speaks_where_the_history_is_silent() -> None:
