@@ -116,7 +116,10 @@ class Grace:
 
 @dataclass(frozen=True)
 class Leaving:
-    """What leaves in a replay: instances a day, and requests that run on them then; None where not known."""
+    """What leaves in a replay: instances a day, and requests that run on them then.
+
+    The latter is None unless their rate is known in every row in which instances leave.
+    """
 
     instances_per_day: float
     requests_per_day: float | None
@@ -130,7 +133,7 @@ def leaving(timeline: pl.DataFrame, rates: pl.DataFrame, mean_s: float | None, w
     timeline
         Rows of one policy of the contract TIMELINE.
     rates
-        Columns ``capture``, ``t`` and ``rate``: requests a second that arrive.
+        Columns ``capture``, ``t`` and ``rate``: requests a second; null where not known.
     mean_s
         Mean time of a request [s]: running requests are Little's, rate × time.
     window_s
@@ -149,10 +152,9 @@ def leaving(timeline: pl.DataFrame, rates: pl.DataFrame, mean_s: float | None, w
     if not days:
         return Leaving(0.0, None)
     instances = float(gone["gone"].sum()) / days
-    known = gone.filter(pl.col("rate").is_finite())
-    if mean_s is None or (gone.height and not known.height):
+    if mean_s is None or not gone["rate"].is_finite().fill_null(False).all():
         return Leaving(instances, None)
-    running = float((known["gone"] / known["before"] * known["rate"]).sum()) * mean_s
+    running = float((gone["gone"] / gone["before"] * gone["rate"]).sum()) * mean_s
     return Leaving(instances, running / days)
 
 
@@ -192,7 +194,9 @@ def scale_in(
     if share is None:
         reason = Reason("buckets_end", f"the buckets end at {histogram.edges_s[-1]:g} s: add longer ones")
     elif cut is None:
-        reason = Reason("rate_not_recorded", "the rate of requests is not recorded: record it")
+        reason = Reason(
+            "rate_not_recorded", "the rate of requests is not known whenever instances leave: record it"
+        )
     return _with(
         found,
         longest_request_s=histogram.quantile_s(LONGEST_SHARE),

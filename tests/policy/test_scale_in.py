@@ -84,5 +84,8 @@ def test_requests_on_leaving_instances_are_littles() -> None:
     assert leaving(timeline, rates, 20.0, 60.0) == Leaving(4.0, pytest.approx(24.0))
     unknown = rates.with_columns(rate=pl.lit(None, pl.Float64))
     assert leaving(timeline, unknown, 20.0, 60.0) == Leaving(4.0, None)
+    twice = timeline.with_columns(desired_decode=pl.Series([10.0] * 300 + [8.0] * 300 + [6.0] * 120))
+    gap = rates.with_columns(rate=pl.when(pl.col("t") != t[600]).then("rate"))
+    assert leaving(twice, gap, 20.0, 60.0) == Leaving(8.0, None)  # of one removal nothing is known
     two = pl.concat([timeline, timeline.with_columns(capture=pl.lit("b"), desired_decode=pl.lit(2.0))])
     assert leaving(two, rates, 20.0, 60.0).instances_per_day == 2.0  # captures are apart
