@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from hs_analysis.catalogue import Source
@@ -178,6 +179,7 @@ def _buckets(
 
 
 def _rates(frame: ServiceFrame) -> pl.DataFrame:
-    """Return the rate of requests per window; null where it is not recorded."""
-    rate = pl.Series("rate", frame.values("request_rate", "service")).fill_nan(None)
+    """Return the rate of requests per window: of those that started, else of those that finished."""
+    started, finished = (frame.values(name, "service") for name in ("request_rate", "completion_rate"))
+    rate = pl.Series("rate", np.where(np.isfinite(started), started, finished)).fill_nan(None)
     return frame.table.select("capture", "t").with_columns(rate)

@@ -118,3 +118,19 @@ def test_decision_gets_what_leaves_in_the_headline(monkeypatch: pytest.MonkeyPat
     assert cost.reason is not None
     assert f"keep those of {FRONT} or vllm:e2e_request_latency_seconds" in cost.reason.text
     assert scale_in_of(tmp_path, FRAME, SETTINGS, timeline, "", {}) is None
+
+
+def test_finished_requests_stand_for_those_that_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A pool that counts only what it finished has a rate: what a scale-in cuts is known."""
+    counts = {f"{FRONT}_bucket|{edge}": [0.0, n] for edge, n in (("1", 50.0), ("60", 90.0), ("+Inf", 90.0))}
+    samples(monkeypatch, tmp_path, counts)
+    rates = {"request_rate@service": "completion_rate@service"}
+    frame = replace(FRAME, table=FRAME.table.rename(rates))
+    timeline = FRAME.table.select("capture", "t").with_columns(
+        policy=pl.lit("one"), desired_decode=pl.Series([4.0] * 30 + [2.0] * 30), load_decode=pl.lit(1.0)
+    )
+    cost = scale_in_of(tmp_path, frame, SETTINGS, timeline, "one", {})
+    assert cost is not None
+    assert (cost.requests_cut_per_day or 0.0) > 0.0
