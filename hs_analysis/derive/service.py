@@ -241,7 +241,7 @@ def derive_service(
             again = _capacities(frame, active, settings, resamples, seeds[2:])
             fits |= {role: again[role] for role in moved}
     if rolling:
-        fits = {role: _checked(fit, frame, settings) for role, fit in fits.items()}
+        fits = {role: _checked(fit, frame, active, settings) for role, fit in fits.items()}
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
     thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups, active)
     common = active.both(frame)
@@ -296,8 +296,10 @@ def _capacities(
     return with_ramp_headroom(with_calm(found), settings)
 
 
-def _checked(fit: CapacityFit, frame: ServiceFrame, settings: Settings) -> CapacityFit:
-    found = realised_coverage(fit.capacity, fit.labelled.rows, frame.seconds(), settings)
+def _checked(fit: CapacityFit, frame: ServiceFrame, active: ActiveVersion, settings: Settings) -> CapacityFit:
+    """Add the realised coverage, from rows as they came: those of the fit know the whole history."""
+    rows = active.of(role_rows(frame, fit.capacity.role, settings))
+    found = realised_coverage(fit.capacity, rows, frame.seconds(), settings)
     return replace(fit, capacity=replace(fit.capacity, realised_coverage=found))
 
 

@@ -9,7 +9,7 @@ import pytest
 from derive.synthetic import SETTINGS, day_frame
 from seeds import first
 
-from hs_analysis.derive import derive_service
+from hs_analysis.derive import derive_service, service
 from hs_analysis.derive.backtest_coverage import CoverageCheck, check_block, part_of, realised_coverage
 from hs_analysis.derive.rows import RoleRows, role_rows
 from hs_analysis.schema.results import Capacity, RealisedCoverage
@@ -133,6 +133,16 @@ def test_no_number_without_three_checks(
     assert found.covered is None
     assert found.reason is not None
     assert found.reason.code == code
+
+
+def test_fits_on_the_past_get_loads_as_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No adjustment that was fitted on the whole history reaches a fit on a part of it."""
+    frame = day_frame(0, prefill_peak=1.12, decode_peak=1.12, hours=24.0)
+    given: dict[str, RoleRows] = {}
+    monkeypatch.setattr(service, "realised_coverage", lambda _, rows, *__: given.update({rows.role: rows}))
+    derive_service(frame, (), replace(SETTINGS, draws=20), rolling=True)
+    for role in TRUE:
+        np.testing.assert_array_equal(given[role].load, role_rows(frame, role, SETTINGS).load)
 
 
 def test_derivation_checks_only_where_asked() -> None:
