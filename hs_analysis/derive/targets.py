@@ -62,8 +62,8 @@ def calm_at_peak(fit: CapacityFit) -> bool | None:
     """Return whether the role kept its limit easily at its highest loads.
 
     True if the mean share of samples over the limit is under 0.2 % in the 5 % of rows with the highest load
-    per instance, and KV memory was not full there (`rows.was_full`). None without a limit or with fewer than
-    60 judged rows.
+    per instance, and KV memory was not full there (`rows.was_full`). None without a limit, and 40 judged
+    rows or fewer: these 5 % are then under three rows.
     """
     rows = fit.labelled.rows
     busiest = busiest_rows(rows)
@@ -73,10 +73,11 @@ def calm_at_peak(fit: CapacityFit) -> bool | None:
 
 
 def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:
-    """Return the capacities with `calm` set: every limit that was given was kept easily at its role's peak.
+    """Return the capacities with `calm` set: whether every role with a limit was calm at its peak.
 
-    None for a role without a limit of its own: nothing is known of its latency. False where the hit rate is
-    not known: it may have been high at the peak.
+    That is under 0.2 % of samples over it in the busiest 5 % of rows, and KV memory not full there. None for
+    a role without a limit of its own: nothing is known of its latency. False where the hit rate is not known:
+    it may have been high at the peak.
     """
     own = {role: calm_at_peak(fit) for role, fit in fits.items()}
     known = [calm for role, calm in own.items() if fits[role].labelled.rows.limits]
