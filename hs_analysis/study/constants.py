@@ -87,10 +87,6 @@ ELASTICITY_FLOOR = 0.3
 """Smallest elasticity that drift is measured against, so that a flat signal cannot look unsteady by division
 [1]. Default of this project."""
 
-PEAK_SHARE = 0.3
-"""Load above this share of the peak counts as high when local slopes are reported [ratio]. From
-arXiv:2508.19559, Fig. 2: its plots bend near it."""
-
 CURVED = 0.3
 """Difference of local slopes from which a relation is called bent [1]. Default of this project."""
 

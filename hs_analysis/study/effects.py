@@ -31,7 +31,6 @@ from hs_analysis.study.constants import (
     ELASTICITY_BINS,
     ELASTICITY_FLOOR,
     ELASTICITY_SYSTEMATIC_SD,
-    PEAK_SHARE,
     TREND_S,
     WAITING_RANGE,
     WAITING_ROWS_MIN,
@@ -205,9 +204,9 @@ def elasticity_interval(
 
 
 def local_slopes(x: Floats, y: Floats) -> tuple[float, float] | None:
-    """Return (largest − smallest slope over three thirds of ln x, slope above 30 % of the peak load).
+    """Return the smallest and the largest slope over three thirds of ln x.
 
-    None where a third holds fewer than 8 rows or the high part too few.
+    None where a third holds fewer than 8 rows.
     """
     log_x, log_y = _logs(x, y)
     if log_x.size < 18:
@@ -215,11 +214,9 @@ def local_slopes(x: Floats, y: Floats) -> tuple[float, float] | None:
     cuts = np.linspace(log_x.min(), log_x.max(), 4)
     thirds = [(log_x >= a) & (log_x <= b) for a, b in itertools.pairwise(cuts)]
     slopes = [float(binned_slope(log_x[t], log_y[t], 4)) for t in thirds if t.sum() >= 8]
-    high = log_x >= log_x.max() + math.log(PEAK_SHARE)
-    above = elasticity(np.exp(log_x[high]), np.exp(log_y[high]))
-    if len(slopes) < 3 or above is None or not all(map(math.isfinite, slopes)):
+    if len(slopes) < 3 or not all(map(math.isfinite, slopes)):
         return None
-    return max(slopes) - min(slopes), above
+    return min(slopes), max(slopes)
 
 
 def _logs(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -174,7 +174,7 @@ def measure_effects(
     return SignalStatistics(
         family,
         rows=int(used.sum()),
-        notes=_shape_notes(family, x[positive], y[positive], slope),
+        notes=_shape_notes(family, x[positive], y[positive]),
         pearson=found.pearson,
         pearson_ci=found.pearson_ci,
         spearman=found.spearman,
@@ -271,12 +271,12 @@ def interval_note(stats: SignalStatistics) -> SignalStatistics:
     return stats.noting(Reason("indicative_interval", text, count, INDICATIVE_N))
 
 
-def _shape_notes(family: str, x: Floats, y: Floats, slope: float | None) -> tuple[Reason, ...]:
+def _shape_notes(family: str, x: Floats, y: Floats) -> tuple[Reason, ...]:
     notes: list[Reason] = []
     bend = local_slopes(x, y)
-    if bend is not None and bend[0] > CURVED:
-        text = f"bent relation: slope {bend[1]:.2f} above 30 % of the peak load, {slope or 0:.2f} over all"
-        notes.append(Reason("bent", text, bend[0], CURVED))
+    if bend is not None and bend[1] - bend[0] > CURVED:
+        text = f"bent relation: in thirds of the load the slope lies between {bend[0]:.2f} and {bend[1]:.2f}"
+        notes.append(Reason("bent", text, bend[1] - bend[0], CURVED))
     reverse = _reverse_slope(x, y)
     if family not in ("latency", "queue") and reverse is not None:
         forward, backward = reverse

@@ -25,6 +25,7 @@ from hs_analysis.study.effects import (
     slope_of_means,
     waiting_rows,
 )
+from hs_analysis.study.signal_statistics import _shape_notes
 
 
 @pytest.fixture
@@ -88,12 +89,21 @@ def test_load_range_is_a_ratio_of_quantiles():
 
 
 def test_local_slopes_see_a_bend():
-    """A straight relation has no bend; one that steepens has, and its upper slope is the steeper."""
+    """A straight relation has one slope in all thirds of the load; one that steepens has two that differ."""
     x = np.linspace(1, 30, 400)
-    assert local_slopes(x, x**0.5)[0] == pytest.approx(0.0, abs=1e-6)
-    bend, above = local_slopes(x, 1 + (x / 10) ** 2)
-    assert bend > 1
-    assert above > elasticity(x, 1 + (x / 10) ** 2)
+    assert local_slopes(x, x**0.5) == pytest.approx((0.5, 0.5))
+    least, most = local_slopes(x, 1 + (x / 10) ** 2)
+    assert least < elasticity(x, 1 + (x / 10) ** 2) < most
+    assert most - least > 1
+
+
+def test_a_bend_is_told_by_the_slopes_that_were_compared():
+    """The note names the least and the largest slope of the thirds, whose difference decided."""
+    x = np.linspace(1, 30, 400)
+    note = next(one for one in _shape_notes("hardware", x, 1 + (x / 10) ** 2) if one.code == "bent")
+    least, most = local_slopes(x, 1 + (x / 10) ** 2)
+    assert f"between {least:.2f} and {most:.2f}" in note.text
+    assert note.value == pytest.approx(most - least)
 
 
 def test_signal_to_noise_of_known_noise(rng):
