@@ -118,6 +118,12 @@ CHECKS: tuple[VerdictCheck, ...] = (
           "it does not move in a line with the load"),
 )  # fmt: skip
 
+FALLS = "it falls with the load"
+"""What an elasticity means that fails by its sign alone."""
+
+CLOCKS = ("common_clock", "no_innovation_link")
+"""Codes that say what else than the load a signal follows: not said where it does not follow it at all."""
+
 CLOSE_CALLS: tuple[tuple[str, float, float], ...] = (
     ("elasticity", ELASTICITY_BAND[1], TURN_NEAR["elasticity_high"]),
     ("elasticity", ELASTICITY_BAND[0], TURN_NEAR["elasticity_low"]),
@@ -164,8 +170,11 @@ def _bounds(stats: SignalStatistics) -> list[tuple[Verdict, Reason]]:
             continue
         if value < limit if check.above else value > limit:
             side = "at least" if check.above else "at most"
-            text = f"{check.meaning}: {check.label} {_with_limit(value, limit, side)}"
+            meaning = FALLS if check.code == "flat" and value <= -limit else check.meaning
+            text = f"{meaning}: {check.label} {_with_limit(value, limit, side)}"
             found.append((check.failing, Reason(check.code, text, value, limit)))
+    if (stats.spearman or 0.0) < HIGHPASS_RANK_MIN and any(reason.code == "rank" for _, reason in found):
+        found = [one for one in found if one[1].code not in CLOCKS]
     if kind != "rate":
         found.append(("guard", Reason("class", CLASS_TEXT[kind])))
     return found + [(cap.verdict, cap.reason) for cap in stats.caps]

@@ -68,6 +68,22 @@ def test_the_worst_failure_decides_and_leads_the_reasons():
     assert (reasons[0].value, reasons[0].limit) == (0.2, 0.65)
 
 
+def test_what_does_not_follow_the_load_shares_no_clock_with_it():
+    """A flat queue has nothing in common with the load; one that follows its day may have its clock."""
+    clock = {"spearman_highpass": -0.02, "innovation_link": 1.0}
+    flat = replace(GOOD, family="queue", spearman=-0.04, auc_top=0.5, elasticity=0.0, **clock)
+    assert [reason.code for reason in judge(flat)[1]] == ["rank", "flat"]
+    daily = replace(GOOD, spearman=0.5, **clock)
+    assert [r.code for r in judge(daily)[1]] == ["rank", "common_clock", "no_innovation_link"]
+
+
+def test_what_falls_with_the_load_is_said_to_fall():
+    """A clear negative elasticity is no want of movement."""
+    falling, still = (judge(replace(GOOD, family="latency", elasticity=e))[1][0] for e in (-0.33, -0.03))
+    assert (falling.code, falling.text.split(":")[0]) == ("flat", "it falls with the load")
+    assert still.text.startswith("it hardly moves with the load")
+
+
 def test_a_failed_gate_means_not_tested():
     """Whatever the numbers say, a gate makes it unknown."""
     gate = Reason("load_range", "not tested", 1.2, 1.6)
