@@ -141,10 +141,7 @@ RATIO_COLLECT = {
     "no_prompt_tokens": CAPACITY_COLLECT["no_prompt_tokens"],
     "hit_rate_unknown": CAPACITY_COLLECT["hit_rate_unknown"],
     "capacity_refused": "what the refusal of that capacity asks for; the ratio follows from it",
-    "capacity_floor": (
-        "bring both pools to their limit at least once, in turn: fewer prefill instances through one peak,"
-        " fewer decode instances through another; hsa plan-test lays out the cheapest test"
-    ),
+    "capacity_floor": "what the capacity of {open} asks for; the ratio follows from both",
     "undecided_edge": ADD_EDGE,
     "mix_moves": (
         "nothing more of the same: the mix itself moves; size each pool on its own signal, or fit hours of"
@@ -171,7 +168,7 @@ RATIO_COLLECT = {
         " signal, or serve the mixes apart"
     ),
 }
-"""What to record for each code of a ratio that is not `ok`."""
+"""What to record for each code of a ratio that is not `ok`; {open} is the pools whose capacity is a floor."""
 
 NO_HISTORY_COLLECT = (
     "record the metrics of the service under its own load for a day or more, better seven (hsa pull): they"

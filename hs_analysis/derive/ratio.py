@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from hs_analysis.derive.capacity import GATES
 from hs_analysis.derive.capacity_laws import log_interval
 from hs_analysis.derive.constants import NEAR_BEST
 from hs_analysis.derive.demand import instant
-from hs_analysis.derive.format import RATIO_COLLECT
+from hs_analysis.derive.format import PLAN_TEST, RATIO_COLLECT, TESTABLE
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch, fixed_costs, movers, movers_text
 from hs_analysis.derive.targets import LoadTarget
 from hs_analysis.schema.aligned import ServiceFrame
@@ -67,12 +68,19 @@ def ratio_of(
     return ratio
 
 
-def ratio_refusals(ratio: PdRatio) -> tuple[Refusal, ...]:
-    """Return what would pin a ratio that is not `ok`."""
+def ratio_refusals(ratio: PdRatio, targets: Mapping[str, LoadTarget]) -> tuple[Refusal, ...]:
+    """Return what would pin a ratio that is not `ok`: of floors, what the capacities that are one ask for."""
     if ratio.status == "ok" or ratio.reason is None:
         return ()
-    collect = RATIO_COLLECT[ratio.reason.code]
-    return (Refusal("pd_ratio", ratio.reason.code, ratio.reason.text, collect),)
+    code, floors = ratio.reason.code, _floors(targets.values())
+    collect = RATIO_COLLECT[code].format(open=" and then of ".join(one.role for one in floors))
+    if code == "capacity_floor" and all(one.reason and one.reason.code in TESTABLE for one in floors):
+        collect += PLAN_TEST
+    return (Refusal("pd_ratio", code, ratio.reason.text, collect),)
+
+
+def _floors(targets: Iterable[LoadTarget]) -> list[LoadTarget]:
+    return [target for target in targets if target.status == "floor"]
 
 
 @dataclass(frozen=True)
@@ -252,7 +260,7 @@ def _moves(mix: Mix, known: bool) -> Reason:
 
 
 def _floor_reason(prefill: LoadTarget, decode: LoadTarget) -> Reason:
-    floors = [target.role for target in (prefill, decode) if target.status == "floor"]
+    floors = [target.role for target in _floors((prefill, decode))]
     value = "the value is the balance of the two targets under the load-weighted mix"
     if any(one.reason is not None and one.reason.code == "undecided_edge" for one in (prefill, decode)):
         said = f"whether {' and '.join(floors)} broke the limit is not known from the histogram's buckets"

@@ -131,7 +131,7 @@ def _tested(name: str, tests: Sequence[SweepResult]) -> Derived:
         demand=Demand(None, None, (), None),
         thresholds=(),
         pd_ratio=ratio,
-        refusals=(*ratio_refusals(ratio), no_load),
+        refusals=(*ratio_refusals(ratio, {}), no_load),
     )
 
 

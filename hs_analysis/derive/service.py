@@ -258,7 +258,7 @@ def derive_service(
     capacity = (*(fit.capacity for fit in fits.values()), *typed_capacity)
     thresholds += type_thresholds(thresholds, typed_capacity, frame.service, settings)
     speeds = with_pods(speeds, _needs(demand, targets))
-    open_ = (*_capacity_refusals(frame, fits, capacity), *ratio_refusals(ratio), *unset, *censored)
+    open_ = (*_capacity_refusals(frame, fits, capacity), *ratio_refusals(ratio, targets), *unset, *censored)
     refusals = tuple(active.collect(one, rows, frame) for one in open_)
     stretches = mix.stretches if mix is not None else history_stretches(frame)
     return DeriveResult(

@@ -14,6 +14,7 @@ from seeds import first
 from hs_analysis.derive import derive_service
 from hs_analysis.derive.ratio import integer_pairs
 from hs_analysis.schema.results import PdRatio
+from hs_analysis.schema.settings import Slo
 
 FEW = replace(SETTINGS, draws=80)
 
@@ -78,6 +79,23 @@ def test_one_known_side_bounds_the_ratio(prefill: float, decode: float, side: st
     bound = getattr(found, side)
     assert bound <= truth if side == "at_least" else bound >= truth
     assert bound == pytest.approx(truth * 0.6 ** (1 if side == "at_least" else -1), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("decode", "slo", "asked"),
+    [
+        (1.1, FEW.slo, "prefill asks for; the ratio follows from both; hsa plan-test lays"),
+        (0.6, FEW.slo, "prefill and then of decode asks for; the ratio follows from both; hsa plan-test"),
+        (0.6, Slo(), "prefill and then of decode asks for; the ratio follows from both"),
+    ],
+)
+def test_only_what_is_open_is_asked_for(decode: float, slo: Slo, asked: str) -> None:
+    """A pool whose capacity is known is not pressed again, and without a limit there is none to press to."""
+    frame = day_frame(5, prefill_peak=0.6, decode_peak=decode, hours=24)
+    refusals = derive_service(frame, (), replace(FEW, slo=slo)).derived.refusals
+    collect = next(one.collect for one in refusals if one.what == "pd_ratio")
+    assert asked in collect
+    assert ("plan-test" in collect) == slo.given
 
 
 def test_two_floors_give_the_balance_of_the_targets_and_the_bound_beside_it() -> None:
