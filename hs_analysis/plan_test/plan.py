@@ -145,7 +145,8 @@ SIZE_ERROR = 0.05
 """Loss of capacity that a smaller pool in the test may cause [ratio]."""
 
 SEARCHED = ("no_violations", "thin", "load_range", "no_common_rows", "hours")
-"""Refusals of a capacity that a search upwards answers."""
+"""Refusals of a capacity that a search upwards answers: few windows over a limit may have been chance, and it
+may lie as far above them as one that was never met."""
 
 PLANNED_RATIO = ("capacity_floor", "capacity_refused", "thin", "load_range")
 """Codes of a ratio that follows from tests of its pools."""
