@@ -26,7 +26,7 @@ from hs_analysis.study.pressure_test import mix_spread, study_pressure
 from hs_analysis.study.production import study_production
 from hs_analysis.study.reference_load import Pair, lay_grid, pair_signal
 from hs_analysis.study.signal_statistics import SignalStatistics, StudyRows, as_fields
-from hs_analysis.study.verdict import correct_chances, judge, turns
+from hs_analysis.study.verdict import correct_chances, judge, turn_text, turns
 
 DRIFT_STEP = DRIFT_MAX / 4.0
 """Relative drifts that round to the same multiple of this count as equal: a quarter of what is allowed;
@@ -90,16 +90,12 @@ def _why(verdict: SignalVerdict, count: int) -> str:
 
 def _changes(best: SignalVerdict, others: list[SignalVerdict]) -> tuple[str, ...]:
     """Return what would change the answer: the best signal's nearest limits, then what keeps it ahead."""
-    found = [
-        f"{turn.code.replace('_', ' ')} {turn.value:.3g} past {turn.limit:g} makes "
-        f"{column(best.signal, best.role)} {turn.verdict}"
-        for turn in best.turns[:CHANGES_NAMED]
-    ]
+    found = [turn_text(column(best.signal, best.role), turn) for turn in best.turns[:CHANGES_NAMED]]
     if others:
         name, first, second = column(others[0].signal, others[0].role), _rank(best), _rank(others[0])
         words = ("drift", "signal to noise", "lag", "the order of ties", "the last digits of signal to noise")
         ahead = next((w for w, a, b in zip(words, first, second, strict=True) if a != b), words[-1])
-        found.append(f"{name} is next: {ahead} decided")
+        found.append(f"{name} is the next best: {ahead} decided between the two")
     return tuple(found)
 
 

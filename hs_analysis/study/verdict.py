@@ -237,6 +237,15 @@ def turns(stats: SignalStatistics) -> tuple[Turn, ...]:
     return tuple(sorted(found, key=lambda turn: (turn.distance, turn.code)))
 
 
+def turn_text(name: str, turn: Turn) -> str:
+    """Return what would give a proportional signal another verdict, in words."""
+    label = next(check.label for check in CHECKS if check.code == turn.code)
+    label = label.replace("Spearman", "Spearman correlation")
+    way = "fell from {} to under {}" if turn.value > turn.limit else "rose from {} to over {}"
+    moved = way.format(f"{turn.value:.3g}", f"{turn.limit:g}")
+    return f"{name} would be {'only a ' * (turn.verdict == 'guard')}{turn.verdict} if its {label} {moved}"
+
+
 def _with(stats: SignalStatistics, number: str, value: float) -> SignalStatistics:
     """Return the same with another value of the named number."""
     changed: dict[str, Any] = {number: value}

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from hs_analysis.schema.results import Reason
+from hs_analysis.schema.results import Reason, SignalVerdict
 from hs_analysis.study.signal_statistics import Cap, SignalStatistics
+from hs_analysis.study.study import recommend
 from hs_analysis.study.verdict import judge, turns
 
 GOOD = SignalStatistics(
@@ -137,3 +138,15 @@ def test_what_was_not_tested_turns_on_its_gates():
     (turn,) = turns(replace(GOOD, gates=(gate, Reason("no_reference", "no load"))))
     assert (turn.code, turn.limit, turn.verdict) == ("load_range", 1.6, None)
     assert turn.distance == pytest.approx(0.25)
+
+
+def test_what_would_change_the_recommendation_is_a_sentence():
+    """The number by its name, from where it has to move and past which limit, and what is lost then."""
+    stats = replace(GOOD, spearman=0.93, elasticity=1.3)
+    best = SignalVerdict(
+        signal="decode_tps", role="decode", source="made", verdict="proportional", turns=turns(stats)
+    )
+    assert recommend(None, (best,)).changes == (
+        "decode_tps@decode would be only a guard if its elasticity rose from 1.3 to over 1.4",
+        "decode_tps@decode would be only a guard if its Spearman correlation fell from 0.93 to under 0.82",
+    )
