@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hs_analysis.schema.aligned import HIT_RATE_TEXT
 from hs_analysis.schema.results import Reason, Refusal
 
 OTHER_OF = {"prefill": "decode", "decode": "prefill", "mixed": "mixed"}
@@ -52,8 +53,8 @@ CAPACITY_TEXT = {
         " else is prefill's work"
     ),
     "hit_rate_unknown": (
-        "nothing in the input tells which prompt tokens missed the cache, so all of them count as prefill's"
-        " work: what an instance carries moves with the hit rate, and the number is no more than a floor"
+        f"{HIT_RATE_TEXT}, so all of them count as prefill's work: what an instance carries moves"
+        " with the hit rate, and the number is no more than a floor"
     ),
 }
 """Sentence of each code of a capacity; {latency}, {other} and {detail} are filled in."""

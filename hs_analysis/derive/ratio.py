@@ -17,18 +17,12 @@ from hs_analysis.derive.demand import instant
 from hs_analysis.derive.format import PLAN_TEST, RATIO_COLLECT, TESTABLE
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch, fixed_costs, movers, movers_text
 from hs_analysis.derive.targets import LoadTarget
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import HIT_RATE_TEXT, ServiceFrame
 from hs_analysis.schema.constants import DECILES, DEMAND_QUANTILE, SYSTEMATIC_SHARE
 from hs_analysis.schema.results import Interval, PdRatio, RatioWindow, Reason, Refusal
 from hs_analysis.statistics.resampling import percentile_interval
 
 Floats = NDArray[np.float64]
-
-
-HIT_RATE_TEXT = (
-    "nothing in the input tells which prompt tokens missed the cache, so how much work prefill has for each"
-    " output token is not known"
-)
 
 
 def ratio_of(
@@ -169,7 +163,8 @@ def _stood_still(targets: dict[str, LoadTarget]) -> Reason | None:
 def _unbalanced(prefill: LoadTarget, decode: LoadTarget) -> Reason | None:
     """Return why two pools with a mix have no ratio, None where they have one."""
     if prefill.fit.labelled.rows.hit_rate_unknown:
-        return Reason("hit_rate_unknown", HIT_RATE_TEXT)
+        text = f"{HIT_RATE_TEXT}, so how much work prefill has for each output token is not known"
+        return Reason("hit_rate_unknown", text)
     if prefill.value is not None and decode.value is not None:
         return None
     side = "prefill" if prefill.value is None else "decode"

@@ -26,6 +26,9 @@ first: its prompt tokens, else its requests, weighed by their size where the use
 RAW_PROMPTS = ("prefill_tps", "prefill")
 """What stands for the work of prefill where nothing counts the tokens that missed the cache."""
 
+HIT_RATE_TEXT = "nothing in the input tells which prompt tokens missed the cache"
+"""Why the work of prefill is then not known; each reader says what follows for it."""
+
 LATENCIES = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}
 """Latencies that each role answers for."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis import evidence
-from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame, SignalInfo, column
+from hs_analysis.schema.aligned import HIT_RATE_TEXT, POOL_ROLES, ServiceFrame, SignalInfo, column
 from hs_analysis.schema.constants import MIX_MOVED_RATIO, SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.frames import STUDY_POINTS, check, empty
 from hs_analysis.schema.results import Reason, Recommendation, SignalVerdict, StudyResult
@@ -31,11 +31,6 @@ from hs_analysis.study.verdict import correct_chances, judge, turn_text, turns
 DRIFT_STEP = DRIFT_MAX / 4.0
 """Relative drifts that round to the same multiple of this count as equal: a quarter of what is allowed;
 default of this project."""
-
-HIT_RATE_TEXT = (
-    "judged on all prompt tokens, since nothing tells which missed the cache: how a moving hit rate changes"
-    " the work of prefill can't be seen"
-)
 
 CHANGES_NAMED = 2
 """Limits of the recommended signal that are named; default of this project."""
@@ -327,7 +322,8 @@ def _study(frame: ServiceFrame, info: SignalInfo, settings: Settings) -> _Studie
     study = study_pressure if frame.kind == "pressure_test" else study_production
     stats, rows = study(frame, pair, settings, rng)
     if pair.load_role == "prefill" and frame.hit_rate_unknown:
-        stats = stats.noting(Reason("hit_rate_unknown", HIT_RATE_TEXT))
+        text = f"{HIT_RATE_TEXT}: judged on all of them, it says nothing of a hit rate that moves"
+        stats = stats.noting(Reason("hit_rate_unknown", text))
     return _Studied(info, pair, stats, rows)
 
 
