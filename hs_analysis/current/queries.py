@@ -450,7 +450,7 @@ def _ratio(
     if len(above) == 1 and len(below) == 1:
         one, other = above[0], below[0]
         if other.over == "count" and one.over == "sum" and other.numbers == one.numbers:
-            return (replace(one, over="avg", scale=one.scale * scale),)
+            return (replace(one, over="avg", scale=one.scale * scale / other.scale),)
         if other == replace(one, place=other.place):
             _refuse(f"{one.metric} divided by itself is 1, whatever the load", form.place)
     if any(part.side == "den" for part in (*above, *below)):

@@ -70,6 +70,7 @@ def read(text, pool="decode", of=KNOWN, rules=RULES):
             f"sum({RUNNING}) / count({RUNNING})",
             "running@decode", "avg", 1, 60,
         ),
+        (f"sum({RUNNING}) / (64 * count({RUNNING}))", "running@decode", "avg", 64, 60),
         (f"sum({W}{{{OURS}}} * {JOIN})", "queue_length@decode", "sum", 1, 60),
         (f"sum(rate({TOKENS}[2m]) * {JOIN})", "decode_tps@decode", "sum", 1, 120),
         (f"avg(avg by (exported_pod) (avg_over_time({GPU}[5m]))) / 100", "gpu_util@decode", "avg", 1, 300),
