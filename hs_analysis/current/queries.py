@@ -295,9 +295,7 @@ def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Que
     if surging is not None:
         fresh, usual, factor = surging
         pairs = zip(_parts(fresh, series, notes), _parts(usual, series, notes), strict=True)
-        return tuple(
-            _scaled(_with_surge(two, one, factor, form.place), scale, two.sign) for one, two in pairs
-        )
+        return tuple(_times(_with_surge(two, one, factor, form.place), scale, two.sign) for one, two in pairs)
     if isinstance(form, Binary) and form.sign in ("/", "+", "-"):
         _require_alike(form, series)
     if isinstance(form, Binary) and form.sign == "/":
@@ -305,15 +303,15 @@ def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Que
         return _ratio(form, above, below, scale)
     if isinstance(form, Binary) and form.sign in ("+", "-"):
         sign = 1.0 if form.sign == "+" else -1.0
-        right = [_scaled(one, scale, one.sign * sign) for one in _parts(form.right, series, notes)]
-        return (*(_scaled(one, scale, one.sign) for one in _parts(form.left, series, notes)), *right)
+        right = [_times(one, scale, one.sign * sign) for one in _parts(form.right, series, notes)]
+        return (*(_times(one, scale, one.sign) for one in _parts(form.left, series, notes)), *right)
     if isinstance(form, Aggregate) and _is_sum_of_sums(form, series):
         sides = (replace(form, of=form.of.left), replace(form, of=form.of.right))  # type: ignore[union-attr]
         return tuple(_scaled(one, scale, 1.0) for side in sides for one in _parts(side, series, notes))
     if isinstance(form, Aggregate) and form.function in _OF_ONE_ITSELF:
         within = _only(form.of, series, notes)
         if within:
-            return tuple(_scaled(one, scale if one.side == "num" else 1.0, one.sign) for one in within)
+            return tuple(_times(one, scale, one.sign) for one in within)
     return (_scaled(_aggregated(form, series), scale, 1.0),)
 
 
@@ -408,6 +406,11 @@ def _rows_inside(form: Aggregate, series: Sequence[Stored]) -> tuple[Row, ...]:
 
 def _scaled(part: _QueryPart, scale: float, sign: float) -> _QueryPart:
     return replace(part, scale=part.scale * scale, sign=sign)
+
+
+def _times(part: _QueryPart, scale: float, sign: float) -> _QueryPart:
+    """Return a term of a formula with the factor around it: what is below a ratio has none of it."""
+    return _scaled(part, scale if part.side == "num" else 1.0, sign)
 
 
 def _without_factors(form: Form, notes: list[str]) -> tuple[Form, float]:

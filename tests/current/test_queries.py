@@ -23,6 +23,7 @@ GPU = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*"}'
 W, K = "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"
 RUNNING = f"vllm:num_requests_running{{{DECODE}}}"
 TTFT = "dynamo_frontend_time_to_first_token_seconds"
+MEAN = f"sum(rate({TTFT}_sum[5m])) / sum(rate({TTFT}_count[5m]))"
 
 
 RULES = [
@@ -115,6 +116,20 @@ def test_a_range_that_is_shorter_while_the_load_grows_is_read(text, surge):
     assert (f"{found.signal}@{found.role}", found.averaging_s) == ("decode_tps@decode", 180)
     assert found.surge == surge
     assert [one.surge for one in found.others] == [None] * len(found.others)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"({{}}) > 1.1 * ({MEAN}) or ({MEAN})".format(MEAN.replace("5m", "1m")),
+        f"{MEAN} + sum({RUNNING})",
+    ],
+)
+def test_a_factor_around_a_ratio_counts_once(text):
+    """Milliseconds of a mean: once for the ratio, not for what is below it too."""
+    found = read(f"1000 * ({text})")
+    assert isinstance(found, Query), found
+    assert (found.signal, found.scale) == ("ttft", pytest.approx(1e-3))
 
 
 @pytest.mark.parametrize(
