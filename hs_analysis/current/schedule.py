@@ -76,9 +76,11 @@ def _entry(metadata: Mapping[str, Any]) -> PeriodicEntry | str:
     if start is None or end is None:
         return f"start {metadata.get('start')!r}, end {metadata.get('end')!r}: {_FORM}"
     days, last = (_days(one[3]) for one in (start, end))
-    clocks = [f"{int(one[2]):02d}:{int(one[1]):02d}" for one in (start, end)]
-    if days is None or last is None or max(clocks) > "23:59" or max(start[1], end[1], key=int) > "59":
+    times_of_day = [(int(one[2]), int(one[1])) for one in (start, end)]
+    told = all(hour < 24 and minute < 60 for hour, minute in times_of_day)
+    if days is None or last is None or not told:
         return f"start {metadata.get('start')!r}, end {metadata.get('end')!r}: {_FORM}"
+    clocks = [f"{hour:02d}:{minute:02d}" for hour, minute in times_of_day]
     shift = int(clocks[1] <= clocks[0])
     if last != {(day + shift) % len(DAYS) for day in days}:
         return "its end is on other days than its start"

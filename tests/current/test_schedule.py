@@ -47,6 +47,7 @@ def test_a_timetable_is_read_back_as_it_was_written(entries: tuple[PeriodicEntry
         ("30 8 * * mon-fri", "0 20 * * 1-5", 510),
         ("0 6 * * 0", "0 12 * * SUN", 6 * 1440 + 360),
         ("0 22 * * fri-sun", "0 6 * * sat,sun,mon", 4 * 1440 + 1320),
+        ("6 8 * * mon", "9 8 * * mon", 486),
     ],
 )
 def test_days_are_names_numbers_and_ranges(start: str, end: str, first: int) -> None:
