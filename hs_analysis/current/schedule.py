@@ -20,6 +20,7 @@ _FIELDS = re.compile(r"(\d{1,2}) (\d{1,2}) \* \* (\S+)")
 _FORM = "only minute, hour and days of the week are read, such as 30 8 * * mon-fri"
 _CRON_DAYS = ("sun", *DAYS)
 """Names of the numbers 0 to 7 in a cron expression: Sunday is both ends."""
+_SUNDAY_TO_SUNDAY = "0-7"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _days(text: str) -> set[int] | None:
         known = [end for end in ends if end is not None]
         if len(known) < len(ends) or len(known) > len(("from", "to")):
             return None
-        first, last = known[0], known[-1] + len(DAYS) * (known[-1] < known[0])
+        passes = part == _SUNDAY_TO_SUNDAY or known[-1] < known[0]
+        first, last = known[0], known[-1] + len(DAYS) * passes
         found |= {day % len(DAYS) for day in range(first, last + 1)}
     return found
 

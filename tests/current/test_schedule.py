@@ -60,6 +60,13 @@ def test_days_are_names_numbers_and_ranges(start: str, end: str, first: int) -> 
     assert set(plan[held]) == {6.0}
 
 
+@pytest.mark.parametrize(("named", "days"), [("0-7", 7), ("1-7", 7), ("5-7", 3), ("0-0", 1), ("7", 1)])
+def test_sunday_is_both_ends_of_a_range(named: str, days: int) -> None:
+    """As 0 and as 7; a range from one to the other is the whole week."""
+    plan = np.array(read_schedule([trigger(f"0 8 * * {named}", f"0 9 * * {named}")]).plan)
+    assert np.count_nonzero(plan) == 60 * days
+
+
 @pytest.mark.parametrize(
     ("one", "why"),
     [
