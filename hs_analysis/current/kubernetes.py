@@ -24,13 +24,8 @@ from hs_analysis.current.model import Addend, How, Known, MetricRead, name_in
 from hs_analysis.current.queries import EMPTY_IS_ZERO, QuantileAnswer, Query, read_query
 from hs_analysis.current.schedule import CronSchedule, read_schedule
 from hs_analysis.errors import InputError
+from hs_analysis.export.shape import amount
 from hs_analysis.promql import Refused
-
-_QUANTITY = re.compile(r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
-_UNITS = {
-    "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
-    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40,
-}  # fmt: skip
 
 _KINDS = {
     ("sum", "sum", "AverageValue"): "AverageValue",
@@ -55,8 +50,7 @@ OF_ANOTHER_POOL = (
 
 def quantity(value: object) -> float | None:
     """Return a Kubernetes quantity (``3800``, ``45m``, ``2Ki``) as a number; None when it is none."""
-    found = _QUANTITY.fullmatch(str(value).strip())
-    return float(found[1]) * _UNITS[found[2] or ""] if found else None
+    return amount(str(value).strip())
 
 
 def metric_read(

@@ -14,7 +14,11 @@ from typing import Any
 Check = Callable[[Any, str], list[str]]
 """A value and where it stands → what is wrong with it, one sentence a problem."""
 
-_QUANTITY = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i)?")
+_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([numkMGTPE]|[KMGTPE]i)?", re.ASCII)
+_UNITS = {
+    "": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
+}  # fmt: skip
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -128,9 +132,15 @@ def between(least: float, most: float) -> Check:
     return check
 
 
+def amount(text: str) -> float | None:
+    """Return a quantity of Kubernetes (``3800``, ``45m``, ``.5Ki``) as a number; None when it is none."""
+    found = _QUANTITY.fullmatch(text)
+    return float(found[1]) * _UNITS[found[2] or ""] if found else None
+
+
 def quantity(value: Any, where: str) -> list[str]:
     """Check a quantity of Kubernetes above zero, written as a text so that no reader rounds it."""
-    if isinstance(value, str) and _QUANTITY.fullmatch(value) and re.search("[1-9]", value):
+    if isinstance(value, str) and (amount(value) or 0.0) > 0:
         return []
     return [f"{where} {value!r} is not a quantity above 0 in quotes"]
 

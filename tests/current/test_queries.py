@@ -449,8 +449,11 @@ def test_a_target_meets_the_signal_in_its_unit():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3800", 3800.0), ("45m", 0.045), ("2k", 2000.0), ("1Ki", 1024.0), ("x", None), (7, 7.0)],
-)
+    [
+        ("3800", 3800.0), ("45m", 0.045), ("2k", 2000.0), ("1Ki", 1024.0), ("x", None), (7, 7.0),
+        ("500u", 5e-4), ("5n", 5e-9), ("1P", 1e15), ("2Ei", 2.0**61), (".5", 0.5), ("5.", 5.0), ("1e3", 1e3),
+    ],
+)  # fmt: skip
 def test_quantities(text, value):
     """Kubernetes' suffixes."""
     assert quantity(text) == value
