@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hs_analysis.current.model import Stored
+from hs_analysis.current.shapes import ADAPTED, require
 from hs_analysis.export.queries import escaped, quoted
 from hs_analysis.promql import Refused, Selector, parse, picked
 from hs_analysis.promql.forms import NAME
@@ -87,7 +88,7 @@ def _group_of(found: re.Match[str], name: str) -> str:
     return found[int(name) if name.isdigit() else name] or ""
 
 
-def adapter_rules(body: Mapping[str, Any]) -> Iterator[AdapterRule]:
+def adapter_rules(body: Mapping[str, Any], where: str = "") -> Iterator[AdapterRule]:
     """Yield the adapter's rules among the keys of a document, as the adapter or its chart has them."""
     rules = body.get("rules")
     lists = [(True, body.get("externalRules")), (False, rules)]
@@ -96,6 +97,7 @@ def adapter_rules(body: Mapping[str, Any]) -> Iterator[AdapterRule]:
     for external, found in lists:
         for rule in found if isinstance(found, list) else ():
             if isinstance(rule, Mapping) and "metricsQuery" in rule:
+                require(ADAPTED, rule, "the adapter's rule", where)
                 yield _rule(rule, external=external)
 
 

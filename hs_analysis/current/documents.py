@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from hs_analysis.current import shapes
 from hs_analysis.current.adapter import GIVE, AdapterRule, adapter_rules
 from hs_analysis.errors import InputError
 from hs_analysis.promql import Form, Refused, Selector, parse, picked
@@ -47,7 +48,7 @@ class Definitions:
         return Definitions(self.records + other.records, self.adapter + other.adapter)
 
 
-def definitions_in(bodies: Iterable[Mapping[str, Any]]) -> Definitions:
+def definitions_in(bodies: Iterable[Mapping[str, Any]], where: str = "") -> Definitions:
     """Return the recording and adapter rules among the documents of a file, in their order.
 
     Read are rule files, PrometheusRule objects, configurations of the adapter, and ConfigMaps that hold one.
@@ -55,9 +56,11 @@ def definitions_in(bodies: Iterable[Mapping[str, Any]]) -> Definitions:
     records: list[Record] = []
     adapter: list[AdapterRule] = []
     for body in bodies:
-        for part in (body, *_embedded(body)):
-            records += map(_record, _recording_rules(part))
-            adapter += adapter_rules(part)
+        for part in (body, *_embedded(body, where)):
+            for rule in _recording_rules(part):
+                shapes.require(shapes.RECORD, rule, "the recording rule", where)
+                records.append(_record(rule))
+            adapter += adapter_rules(part, where)
     return Definitions(tuple(records), tuple(adapter))
 
 
@@ -82,10 +85,11 @@ def resolved(form: Form, known: Definitions) -> Form:
     return _mapped(form, of)
 
 
-def _embedded(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _embedded(body: Mapping[str, Any], where: str) -> Iterator[Mapping[str, Any]]:
     """Yield what the values of a ConfigMap hold, where they are YAML."""
     if body.get("kind") != "ConfigMap":
         return
+    shapes.require(shapes.CONFIG_MAP, body, "", where)
     for text in (body.get("data") or {}).values():
         try:
             inside = YAML(typ="safe", pure=True).load(str(text))
@@ -160,6 +164,12 @@ SERVING = {
 }
 """Kind of a serving stack's autoscaler → how its ``apiVersion`` begins."""
 
+_SPECS = {
+    HPA: shapes.HPA, KEDA: shapes.KEDA, KTHENA: shapes.KTHENA, AIBRIX: shapes.AIBRIX, KSERVE: shapes.KSERVE,
+    OME: shapes.OME, OME_POLICY: shapes.OME_POLICY,
+}  # fmt: skip
+"""Kind of an object → the check of its ``spec``."""
+
 PLANNER_KEYS = {
     "optimization_target", "prefill_scale_up_queue_tokens", "decode_scale_up_kv_rate", "max_gpu_budget",
     "prefill_min_endpoint", "decode_min_endpoint", "pre_deployment_sweeping_mode",
@@ -185,7 +195,8 @@ class AutoscalerManifest:
 
 def read_definitions(text: str, file: str) -> Definitions:
     """Return the recording and adapter rules of a file, none where it holds none."""
-    return definitions_in(body for _, body in _objects(text, file))
+    each = (definitions_in((body,), f"{file}:{line}") for line, body in _objects(text, file))
+    return sum(each, Definitions())
 
 
 def read_manifests(text: str, file: str) -> tuple[AutoscalerManifest, ...]:
@@ -213,6 +224,7 @@ def read_manifests(text: str, file: str) -> tuple[AutoscalerManifest, ...]:
         kind = _kind_of(body, where)
         if kind:
             planner = planner_of(body) if kind == DYNAMO else body
+            shapes.require_shape(_SPECS.get(kind), body, where)
             found.append(AutoscalerManifest(kind, planner, where))
         else:
             others.append(str(body.get("kind") or "a document without kind"))
@@ -297,6 +309,8 @@ def _parsed(text: str, file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             lines = dict(enumerate(lines_of_documents(text))).get(number, {})
             bodies = [(lines.get(f"items[{at}]", line), body) for at, body in enumerate(document["items"])]
         for at_line, body in bodies:
+            if not isinstance(body, Mapping):
+                raise InputError("expected an object with keys", where=f"{file}:{at_line}")
             yield at_line, json.loads(json.dumps(body, default=str))
 
 
