@@ -59,14 +59,14 @@ def export_ome(policy: Policy, options: ExportOptions) -> Export:
         if policy.bounds[role].min < 1:
             losses.append(Loss(f"bounds.{role}.min", "approximated", _NO_ZERO.format(role=role)))
     found = model.concerning(losses, policy, options.costs)
-    bodies = [_policy(policy, role, body["spec"], options) for role, body in scaled.items()]
+    made = {role: _policy(policy, role, body["spec"], options) for role, body in scaled.items()}
     stem = model.file_stem(policy.service)
-    patch = _patch(policy, scaled, options)
+    patch = _patch(policy, made, options)
     head = model.header(
         policy, options, TITLE, found, [*(["; ".join(origins)] if origins else []), _check_line(stem, patch)]
     )
     files = dict(rules.export_rules(policy, options).files)
-    files[f"{stem}.{OME_SUFFIX}"] = head + model.dump_documents(bodies)
+    files[f"{stem}.{OME_SUFFIX}"] = head + model.dump_documents([*made.values()])
     head = model.header(policy, options, "OME InferenceService ome.io/v1beta1, merge patch")
     files[f"{stem}.{SERVICE_SUFFIX}"] = head + model.dump_documents([patch])
     return Export(TARGET, files, found)
@@ -97,18 +97,19 @@ def _trigger(trigger: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"metadata": metadata}
 
 
-def _patch(policy: Policy, scaled: Mapping[str, Any], options: ExportOptions) -> dict[str, Any]:
+def _patch(policy: Policy, made: Mapping[str, Any], options: ExportOptions) -> dict[str, Any]:
+    """Return the patch of the components whose policies were made."""
     spec = {}
-    for role in scaled:
+    for role, body in made.items():
         bounds = policy.bounds[role]
         spec[COMPONENTS[role]] = {
             "minReplicas": max(1, bounds.min),
             "maxReplicas": max(1, bounds.max),
-            "autoscalerPolicyRef": {"name": f"{model.model_name(policy.service)}-{role}"},
+            "autoscalerPolicyRef": {"name": body["metadata"]["name"]},
         }
-    body = kubernetes.manifest(policy, "", options, SERVICE, spec)
-    body["metadata"]["name"] = options.serving_name(SERVICE[1])
-    return body
+    patch = kubernetes.manifest(policy, "", options, SERVICE, spec)
+    patch["metadata"]["name"] = options.serving_name(SERVICE[1])
+    return patch
 
 
 def _check_line(stem: str, patch: Mapping[str, Any]) -> str:

@@ -10,9 +10,9 @@ from export.scenes import full_policy, renamed_keys
 from export.test_keda import POLICIES
 from export.test_keda import objects as scaled_objects
 
-from hs_analysis.export import export
+from hs_analysis.export import ExportOptions, export
 from hs_analysis.export.blanks import PROVIDER
-from hs_analysis.export.model import load_documents
+from hs_analysis.export.model import TodaysObject, load_documents
 from hs_analysis.export.ome import lint_policies, lint_service
 from hs_analysis.policy.model import Bounds
 
@@ -20,8 +20,8 @@ SCHEMA = json.loads((Path(__file__).parent / "ome.schema.json").read_text("utf-8
 SCALED = [name for name, policy in POLICIES.items() if policy.bounds and policy.unit == "pod"]
 
 
-def documents(policy, end):
-    files = export(policy, "ome").files
+def documents(policy, end, options=None):
+    files = export(policy, "ome", options).files
     return load_documents(next((text for name, text in files.items() if name.endswith(end)), ""))
 
 
@@ -148,3 +148,13 @@ def test_the_first_lines_say_how_it_is_applied():
     lines = [line for line in files["prod.chat.autoscalerpolicies.yaml"].splitlines() if line.startswith("#")]
     assert len(lines) <= 6
     assert "--patch-file prod.chat.inferenceservice.yaml" in lines[-2]
+
+
+def test_the_patch_names_todays_policy_where_its_name_is_kept():
+    """A policy that takes the place of one is called like that."""
+    options = ExportOptions(todays={"decode": TodaysObject("AutoscalerPolicy", "my-decode", "prod")})
+    (patch,) = documents(full_policy(), "inferenceservice.yaml", options)
+    named = [part["autoscalerPolicyRef"]["name"] for part in patch["spec"].values()]
+    written = documents(full_policy(), "autoscalerpolicies.yaml", options)
+    assert named == [body["metadata"]["name"] for body in written]
+    assert "my-decode" in named
