@@ -234,13 +234,16 @@ def _out_of_band(policy: Policy, options: ExportOptions) -> AlertRules:
         "expr": f"{prefill} / {on} {decode}",
         "labels": model.record_labels(policy, "service"),
     }
-    low, high = (plain_number(end) for end in band)
-    many = f"({prefill} > {on} ceil({decode} * {high})){_above_minimum(policy, 'prefill', prefill)}"
+    low, high = (None if end is None else plain_number(end) for end in band)
     few = f"({prefill} < {on} floor({decode} * {low})){_above_minimum(policy, 'decode', decode)}"
-    expr = f"{_named(record)} and {on} (({many}) or {on} ({few}))"
+    outside, fit = few, f"{low} and more"
+    if high is not None:
+        many = f"({prefill} > {on} ceil({decode} * {high})){_above_minimum(policy, 'prefill', prefill)}"
+        outside, fit = f"({many}) or {on} ({few})", f"{low} to {high}"
+    expr = f"{_named(record)} and {on} ({outside})"
     said = (
         "Prefill and decode instances are out of proportion.",
-        f"There are {_VALUE} prefill instances for one of decode, and {low} to {high} fit.",
+        f"There are {_VALUE} prefill instances for one of decode, and {fit} fit.",
         f"See whether a pool is at its maximum or can't start instances; else the mix moved: {_STUDY_AGAIN}",
     )
     alert = _alert(policy, options, OUT_OF_BAND, "warning", _ratio_for_s(policy), expr, said)
@@ -251,11 +254,12 @@ _KEEPS_NO_RATIO = "the policy keeps no P/D ratio: each pool follows its own sign
 _NO_COUNT = "no query counts the instances"
 
 
-def ratio_band(policy: Policy, ratio: Ratio) -> tuple[float, float] | None:
+def ratio_band(policy: Policy, ratio: Ratio) -> tuple[float, float | None] | None:
     """Return the least and the most prefill per decode instance that a policy's rules may leave.
 
     The interval of the ratio, what its rule lets stray from the ratio it holds, and, as an autoscaler moves a
-    pool only outside its dead band, that band of either pool. None without a ratio.
+    pool only outside its dead band, that band of either pool. None without a ratio; without a most where
+    prefill never shrinks by its signal.
     """
     held = ratio.held
     if held is None:
@@ -266,7 +270,7 @@ def ratio_band(policy: Policy, ratio: Ratio) -> tuple[float, float] | None:
     bands = [policy.hysteresis.get(role) for role in ("prefill", "decode")]
     shrink = [1.0 if band is None else min(band.scale_in_ratio, 1.0) for band in bands]
     grow = [1.0 if band is None else max(band.scale_out_ratio, 1.0) for band in bands]
-    return low * shrink[1] / grow[0], high * grow[1] / shrink[0]
+    return low * shrink[1] / grow[0], high * grow[1] / shrink[0] if shrink[0] > 0 else None
 
 
 def _above_minimum(policy: Policy, role: str, count: str) -> str:

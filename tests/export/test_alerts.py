@@ -16,7 +16,7 @@ from hs_analysis.export.alerts import ALERTS, ratio_band
 from hs_analysis.export.model import load_documents
 from hs_analysis.export.queries import instance_count, share_over
 from hs_analysis.export.rules import lint_rules
-from hs_analysis.policy.model import Ratio
+from hs_analysis.policy.model import Hysteresis, Ratio
 from hs_analysis.schema.limit_edges import LimitEdges
 
 RUNBOOK = "http://wiki.internal/serving"
@@ -230,6 +230,17 @@ def test_the_band_of_a_ratio_holds_what_its_rules_leave():
     low, high = ratio_band(full_policy(), ratio)
     assert (low, high) == pytest.approx((0.4 * 0.9 / 1.08, 0.6 * 1.05 / 0.85))
     assert ratio_band(policy, replace(ratio, value=None)) is None
+
+
+def test_a_pool_that_never_shrinks_by_its_signal_leaves_the_band_open_above():
+    """Noise of a pool of one may ask for any count below: no prefill is too much then."""
+    policy = watched_policy()
+    bands = {**policy.hysteresis, "prefill": Hysteresis(1.08, 0.0)}
+    found = {rule["alert"]: rule for rule in alerts_of(replace(policy, hysteresis=bands))}
+    rule = found["HsRatioOutOfBand"]
+    assert "ceil(" not in rule["expr"]
+    assert "floor(" in rule["expr"]
+    assert " and more fit." in rule["annotations"]["description"]
 
 
 def test_what_an_alert_watches_is_not_called_dropped():
