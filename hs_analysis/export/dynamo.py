@@ -88,12 +88,15 @@ def export_dynamo(policy: Policy, options: ExportOptions) -> Export:
 
 
 def _by_usage(policy: Policy, mode: str) -> Primary | None:
-    """Return the primary whose target is a threshold of the planner: KV usage, where one pool is scaled."""
-    if mode not in ("decode", "agg"):
+    """Return the primary whose target is a threshold of the planner: KV usage, where one pool is scaled.
+
+    None where the pool has no signal of its own, or several.
+    """
+    own = [one for one in policy.primaries if one.role in ("decode", "mixed")]
+    if mode not in ("decode", "agg") or len(own) != 1:
         return None
-    (primary,) = (one for one in policy.primaries if one.role in ("decode", "mixed"))
-    target = primary.target_per_instance.value
-    return primary if primary.signal == "kv_usage" and target else None
+    (primary,) = own
+    return primary if primary.signal == "kv_usage" and primary.target_per_instance.value else None
 
 
 def _load_keys(policy: Policy, primary: Primary) -> dict[str, Any]:

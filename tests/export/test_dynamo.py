@@ -44,6 +44,11 @@ POLICIES = {
     "mixed": usage("mixed"),
     "to zero": full_policy(bounds={"prefill": Bounds(0, 12), "decode": Bounds(0, 24)}),
     "decode only": full_policy(bounds={"decode": Bounds(3, 24)}),
+    "decode by prefill": replace(
+        full_policy(bounds={"decode": Bounds(3, 24)}),
+        primaries=(replace(full_policy().primaries[0], role="prefill"),),
+    ),
+    "decode twice": replace(usage(), primaries=usage().primaries * 2),
 }
 
 
