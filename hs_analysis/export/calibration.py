@@ -102,7 +102,7 @@ def lint_calibration(record: Mapping[str, Any]) -> list[str]:
         value = record.get(key)
         if value is None or not math.isfinite(value) or value <= 0:
             found.append(f"{key} is not above 0, and the status is OK")
-    if record.get("valid_samples", 0) < SAMPLES_MIN:
+    if (record.get("valid_samples") or 0) < SAMPLES_MIN:
         found.append(f"valid_samples is below {SAMPLES_MIN}, and the status is OK")
     if not record.get("fingerprint"):
         found.append("fingerprint is empty, and the status is OK")

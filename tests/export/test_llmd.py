@@ -194,6 +194,7 @@ APPLIED = {
         ({"valid_samples": 9}, ["valid_samples is below 10, and the status is OK"]),
         ({"chunk_tokens": None}, ["chunk_tokens is not above 0, and the status is OK"]),
         ({"median_ttft_seconds": 0.0}, ["median_ttft_seconds is not above 0, and the status is OK"]),
+        ({"valid_samples": None}, ["valid_samples is below 10, and the status is OK"]),
         ({"fingerprint": ""}, ["fingerprint is empty, and the status is OK"]),
         ({"applied": "no"}, ["applied 'no' is of another type"]),
         ({"peak": 1}, ["peak is no key of the record"]),
