@@ -241,13 +241,17 @@ def _adapter(policy: Policy, pools: Sequence[PoolSizing]) -> dict[str, Any]:
 
 
 def _check_line(stem: str, objects: Sequence[Mapping[str, Any]]) -> str:
-    reference = objects[0]["spec"]["scaleTargetRef"]
-    scaled = f"{reference['kind']} {reference['name']}"
-    if reference["kind"] == STORM_SERVICE[1]:
-        scaled = _MODE.format(name=reference["name"])
+    scaled = ", ".join(dict.fromkeys(_scaled(body["spec"]["scaleTargetRef"]) for body in objects))
     return (
         f"Check before applying: namespace, {scaled}; {stem}.{ADAPTER_SUFFIX} has the rules of its metrics."
     )
+
+
+def _scaled(reference: Mapping[str, str]) -> str:
+    """Return what is scaled in words, a StormService with what it has to be."""
+    if reference["kind"] == STORM_SERVICE[1]:
+        return _MODE.format(name=reference["name"])
+    return f"{reference['kind']} {reference['name']}"
 
 
 def _unbounded(policy: Policy, pool: PoolSizing) -> list[Loss]:

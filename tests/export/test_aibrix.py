@@ -159,6 +159,17 @@ def test_each_role_of_the_storm_service_has_its_target():
         assert annotation(body, "storm-service-mode") == "pool"
 
 
+def test_what_is_checked_before_applying_is_all_that_is_scaled():
+    """Every workload; the one StormService of two roles once."""
+    known = ExportOptions(workloads={role: Workload(f"chat-{role}") for role in ("prefill", "decode")})
+    (line,) = [
+        one for one in text_of(full_policy(), "autoscalers.yaml", known).splitlines() if "Check" in one
+    ]
+    assert line.count("Deployment chat-") == 2
+    (line,) = [one for one in text_of(full_policy(), "autoscalers.yaml").splitlines() if "Check" in one]
+    assert line.count("StormService ") == 1
+
+
 def test_a_known_workload_is_scaled_as_a_whole():
     """Only a role of a StormService has a selector and a mode."""
     options = ExportOptions(workloads={"decode": Workload("chat-d")})
