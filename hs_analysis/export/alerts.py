@@ -113,15 +113,17 @@ def alert_rules(policy: Policy, options: ExportOptions) -> AlertRules:
 
 def _text(policy: Policy, options: ExportOptions, part: AlertRules) -> str:
     """Return the file: what is recorded for the alerts in one group, the alerts in the next."""
-    name = f"hs_analysis_{model.file_stem(policy.service)}"
+    stem = model.file_stem(policy.service)
+    name = f"hs_analysis_{stem}"
     # Numbers of minutes and hours: the group need not follow every scrape.
     groups = [
         {"name": f"{name}_watched", "interval": "1m", "rules": list(part.records)},
         {"name": f"{name}_alerts", "interval": "1m", "rules": list(part.alerts)},
     ]
+    drifted = any(alert["alert"] == TARGET_DRIFTED for alert in part.alerts)
+    calm = f" On the history that the policy was made from {TARGET_DRIFTED} never fires." if drifted else ""
     lines = [
-        f"Load {model.file_stem(policy.service)}.{rules.RULES_SUFFIX} too: alerts read what it records. On "
-        f"the history that the policy was made from {TARGET_DRIFTED} never fires.",
+        f"Load {stem}.{rules.RULES_SUFFIX} too: alerts read what it records.{calm}",
         "Thresholds are the policy's. `for` and the others: hsa settings --all, constants of export.",
     ]
     body = [{"groups": [group for group in groups if group["rules"]]}]

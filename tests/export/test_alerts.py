@@ -169,6 +169,15 @@ def test_a_drifted_target_is_not_told_of_what_the_history_did_itself(seen, below
     assert alert["annotations"]["description"].endswith("limit 1960.")
 
 
+def test_only_an_alert_of_the_file_is_said_never_to_fire():
+    """The first lines speak of what stands below them."""
+    for options, written in ((OPTIONS, True), (lacking(limits=()), False)):
+        files = export(watched_policy(), "rules", options).files
+        (text,) = [text for name, text in files.items() if name.endswith(".alerts.yaml")]
+        assert ("alert: HsTargetDrifted" in text) is written
+        assert ("HsTargetDrifted never fires" in text.replace("\n# ", " ")) is written
+
+
 def test_signals_without_a_query_lose_their_alerts_by_name():
     """Neither their absence nor a guard can be watched."""
     losses = losses_of(without_promql(watched_policy(), primaries=1, guards=1))
