@@ -143,7 +143,7 @@ def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Pri
         return None
     given, threshold = primary.target_per_instance.value or 0.0, hpa.metrics[0].target
     if primary.role == role:
-        return PoolSizing(role, scaler, primary, threshold, _origin(primary, given))
+        return PoolSizing(role, scaler, primary, threshold, _origin(primary, threshold))
     ratio = (policy.pd_ratio.held if policy.pd_ratio else None) or 1.0
     if primary.pool == "mean":  # the parameters follow the mean, an object divides the leader's total
         threshold = held_target(given / ratio if role == "prefill" else given * ratio)
@@ -152,9 +152,9 @@ def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Pri
     return PoolSizing(role, scaler, primary, threshold, _tied(role, primary, threshold, policy))
 
 
-def _origin(primary: Primary, target: float) -> str:
+def _origin(primary: Primary, threshold: float) -> str:
     """Say what a threshold is, which capacity it comes from, and where that is derived."""
-    number, given = model.plain_number(target), primary.target_per_instance
+    number, given = model.plain_number(threshold), primary.target_per_instance
     known, comes = given.capacity, ""
     if known is not None and given.headroom_ratio is not None:
         value, low, high = map(model.plain_number, (known.value, known.low, known.high))
@@ -162,7 +162,8 @@ def _origin(primary: Primary, target: float) -> str:
         share = share_words(given.value, given.headroom_ratio, ends, floor=floor)
         comes = f", {share} {value} ({low} to {high})"
     evidence = f" ({given.evidence})" if given.evidence else ""
-    return f"{primary.role}: threshold {number} {primary.unit} per {primary.role} instance{comes}{evidence}"
+    unit = f"of {primary.signal}" if primary.unit == "ratio" else primary.unit
+    return f"{primary.role}: threshold {number} {unit} per {primary.role} instance{comes}{evidence}"
 
 
 def _tied(role: str, leader: Primary, threshold: float, policy: Policy) -> str:

@@ -335,3 +335,14 @@ def test_names_fit_kubernetes_and_stay_apart():
 def test_numbers_are_decimal_strings(value, text):
     """Six significant digits and no exponent, large or small."""
     assert plain_number(value) == text
+
+
+def test_the_head_says_the_threshold_as_it_is_written():
+    """In whole thousandths, and of which share."""
+    usage = Primary(
+        "kv_usage", "decode", "ratio", "avg(avg_over_time(a[1m]))", "vllm", Target(0.53834), "mean"
+    )
+    files = export(full_policy(primaries=(usage,), pd_ratio=None), "keda").files
+    (text,) = [text for text in files.values() if "kind: ScaledObject" in text]
+    assert "decode: threshold 0.538 of kv_usage per decode instance" in text
+    assert 'threshold: "0.538"' in text
