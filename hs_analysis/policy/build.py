@@ -22,6 +22,7 @@ from hs_analysis.policy.constants import (
 from hs_analysis.policy.guards import guards_of
 from hs_analysis.policy.limits import limited, shares_of, together_of
 from hs_analysis.policy.model import (
+    FLOOR,
     Bounds,
     Cooldown,
     Guard,
@@ -308,13 +309,14 @@ def _alone(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[st
         low = math.floor(_number(seen.min())) if seen.len() else 1
         high = math.ceil(_number(seen.max())) if seen.len() else 1
         most = _need(frame, derived, role, settings)
-        least_instances = 1 if low <= 1 else LEAST_INSTANCES
+        least_instances, provenance = 1 if low <= 1 else LEAST_INSTANCES, "default"
         capacity = derived.capacity_of(role)
         if role == "prefill" and capacity is not None and capacity.status == "floor" and seen.len():
-            least_instances = max(least_instances, min(low, _evened_out(_number(seen.mean()), settings)))
-        bounds[role] = Bounds(
-            least_instances, max(MAX_OVER_OBSERVED * high, math.ceil(most), least_instances)
-        )
+            kept = min(low, _evened_out(_number(seen.mean()), settings))
+            if kept > least_instances:
+                least_instances, provenance = kept, FLOOR
+        most_instances = max(MAX_OVER_OBSERVED * high, math.ceil(most), least_instances)
+        bounds[role] = Bounds(least_instances, most_instances, provenance)
     return limited(bounds, settings, frame.gpus_per_instance)
 
 

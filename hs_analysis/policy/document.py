@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 from hs_analysis.errors import InputError
 from hs_analysis.policy import timetable
 from hs_analysis.policy.declaration import SCHEMA
-from hs_analysis.policy.model import Policy, Primary, Ratio, SignalReading, Target
+from hs_analysis.policy.model import FLOOR, Policy, Primary, Ratio, SignalReading, Target
 from hs_analysis.policy.parse import parse_policy
 from hs_analysis.schema.declare import declared
 from hs_analysis.schema.places import DocumentText, documents_of, yaml_fault
@@ -272,6 +272,9 @@ def _by_role(policy: Policy, entries: dict[str, CommentedMap], summary: Any) -> 
 _SURGE = "\nsurge: the mean over its window is read instead while it is above_ratio times as high"
 
 
+_KEPT = "\nfloor: prefill keeps the size at which an instance still carries headroom_ratio of its floor"
+
+
 def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
     comments = {
         "mode": "metric: follow the primaries; periodic: follow the timetable; hold: change nothing",
@@ -287,7 +290,8 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         "step": "largest part of a pool changed at once, at least one instance; null = no limit",
         "guards": "latency that may add instances and forbid removal, never size a pool",
         "soft_scale_in": "removed instances leave discovery, run on this long, and come back on a breach",
-        "bounds": "twice the most ever seen, or the highest need; at least 2, or 1 where one was enough",
+        "bounds": "twice the most ever seen, or the highest need; at least 2, or 1 where one was enough"
+        + (_KEPT if any(one.provenance == FLOOR for one in policy.bounds.values()) else ""),
         "evaluation": "seconds between decisions, and start-up time used",
         "on_missing_metric": "a missing metric never removes an instance",
         "placement": "network affinity (null = not known) and GPU types seen",

@@ -273,6 +273,10 @@ class SoftScaleIn:
     provenance: Annotated[str, _PROVENANCE] = "default"
 
 
+FLOOR = "floor"
+"""Provenance of a least that keeps the size at which a prefill pool carried its floor."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """Least and most instances of a role."""

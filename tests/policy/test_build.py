@@ -252,7 +252,9 @@ def test_a_prefill_floor_keeps_a_pool_whose_instances_carry_most_of_it(
     settings = replace(SETTINGS, headroom_ratio=0.9)
     policy = build_policy(frame, replace(numbers, capacity=floors), VERDICTS, DECODE, settings, {}, {})
     assert policy.bounds["prefill"].min == least
-    assert policy.bounds["decode"].min == 2
+    assert policy.bounds["prefill"].provenance == ("floor" if least > 2 else "default")
+    assert ("\n  # floor: prefill keeps" in dump(policy)) is (least > 2)
+    assert policy.bounds["decode"] == Bounds(2, 8)
 
 
 @pytest.mark.parametrize(
