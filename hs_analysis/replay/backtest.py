@@ -28,7 +28,7 @@ from hs_analysis.replay.baselines import (
     static_peak,
 )
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types, prediction_errors, with_side
-from hs_analysis.replay.carried import Laws, judged_by, laws_of, violation_bounds
+from hs_analysis.replay.carried import Laws, as_seen, judged_by, laws_of, settled, violation_bounds
 from hs_analysis.replay.demand import DemandTrace, demands, taking_over
 from hs_analysis.replay.faults import (
     FAULTS,
@@ -158,8 +158,9 @@ def replay_service(
         others can't). Comparisons are in GPU-hours when every pool's GPUs per instance are known, else in
         instance-hours. Where the fleet model does not agree with history (``calibration``),
         ``slo_violation_ratio``, its time and its tokens are None and the shares are kept in ``calibration``.
-        The violations of ``recorded`` are predicted like all others, so that rows compare; those seen are in
-        ``calibration``. Without pools or demand there are no rows and ``calibration`` says so.
+        The violations of ``recorded`` are predicted like all others, so that rows compare, but in windows
+        whose load is beyond what the laws know; those seen are in ``calibration``. Without pools or demand
+        there are no rows and ``calibration`` says so.
 
     Raises
     ------
@@ -187,7 +188,7 @@ def replay_service(
         limits = {name: held_by_limits(run.results[name], settings) for name in policies}
         calibration["held_by_limits"] = {name: [vars(one) for one in found] for name, found in limits.items()}
     gpus = run.model.gpus_per_instance
-    pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
+    pieces = {name: cut(settled(results, judged), judged, gpus) for name, results in run.results.items()}
     rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
     tables = [
         timeline(frame_test.service, name, result, judged)
@@ -388,6 +389,7 @@ def _run(
     model = judged_by(model, laws)
     laws = replace(laws, pools=model.pools)
     results = {name: [laws.judge(one) for one in found] for name, found in results.items()}
+    results[RECORDED] = [as_seen(one, model.pools, settings.slo) for one in results[RECORDED]]
     scores = _scores(frame.service, results, model, ratio_range(derived.pd_ratio))
     aside = {name: results.pop(name) for name in only_struck}
     return _Run(model, parts, results, scores, accounts, shares, aside)
@@ -472,10 +474,12 @@ def replay_day(
     counts = [laws.judge_by_blocks(one) for one in found[RECORDED]]
     calibration = calibrate(counts, model, settings.slo, held=False)
     results = {key: [laws.judge(one) for one in some] for key, some in found.items()}
+    results[RECORDED] = [as_seen(one, model.pools, settings.slo) for one in results[RECORDED]]
     scores = _scores(frame.service, results, model, ratio_range(derived.pd_ratio))
     judged = judged_roles(model)
     rows = _rows(scores, results, model, laws, calibration)
-    pieces = {key: cut(some, judged, model.gpus_per_instance) for key, some in results.items()}
+    gpus = model.gpus_per_instance
+    pieces = {key: cut(settled(some, judged), judged, gpus) for key, some in results.items()}
     rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
     tables = [timeline(frame.service, key, one, judged) for key, some in results.items() for one in some]
     return ReplayOutcome(ReplayResult(None, _span(frame), calibration, rows), pl.concat(tables))
@@ -488,8 +492,9 @@ def _scores(
     ratio: RatioRange | None,
 ) -> dict[str, PolicyScore]:
     """Return the figures of each control, set beside those of the baselines."""
+    judged = judged_roles(model)
     scores = {
-        name: score(name, replayed, model, evidence.path(service, "replay", name), ratio)
+        name: score(name, settled(replayed, judged), model, evidence.path(service, "replay", name), ratio)
         for name, replayed in results.items()
     }
     rows = {name: found.row for name, found in scores.items()}

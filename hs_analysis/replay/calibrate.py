@@ -423,7 +423,7 @@ def with_side(
     """Add the range of a row's share of violating windows, and its side of the share that the SLO allows.
 
     Where windows that are not known could move the share by more than a point there is no share, only the
-    range; where they can't, the share counts them as violating. A share that is not calibrated has no range
+    range; where they can't, `settled` counted them as violating. A share that is not calibrated has no range
     and its side is unclear, unless the replay, however far off it was for the recorded counts, has it over
     what is allowed and what was seen. Without any, because no limit or no capacity is known, there is
     neither. A policy that goes far above what was carried in more windows than may break the SLO is
@@ -447,8 +447,6 @@ def with_side(
     unknown = bounds[1] - bounds[0]
     if unknown > SAME_SHARE_POINTS:
         row = replace(row, slo_violation_ratio=None, slo_violation_s=None, slo_violation_tokens=None)
-    elif unknown:
-        row = replace(row, slo_violation_ratio=bounds[1])
     row = replace(row, not_known_ratio=unknown, far_above_ratio=far_above)
     beyond = far_above is not None and far_above > allowed
     span = share_range(bounds, width_of(calibration))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.replay.constants import BLOCK_HOURS, CALM_REACH
 from hs_analysis.replay.demand import DemandTrace, Floats, Mask, answering_load, demands
 from hs_analysis.replay.fleet import FleetModel, PoolModel, fit_fleet, violation_probability
@@ -90,11 +91,16 @@ def _seen(part: DemandTrace, pool: PoolModel, slo: Slo) -> tuple[Floats, Floats,
     with np.errstate(invalid="ignore", divide="ignore"):
         load = part.offered[pool.role] / count
     load = answering_load(np.where(part.scored, load, np.nan), part.window_s)
+    return part.t_s, load / size_factor(count, pool.reference), _over_any(part, pool, slo)
+
+
+def _over_any(part: DemandTrace, pool: PoolModel, slo: Slo) -> Floats:
+    """Return 0, 1 or between per row: over any limit a pool answers for; NaN where nothing was seen."""
     over = np.zeros(part.rows)
     for latency in pool.judged:
         sure, possible = over_limit(part, latency, slo)
         over = np.maximum(over, (sure + possible) / 2.0)
-    return part.t_s, load / size_factor(count, pool.reference), over
+    return over
 
 
 def over_limit(part: DemandTrace, latency: str, slo: Slo) -> tuple[Floats, Floats]:
@@ -218,6 +224,34 @@ def judged_by(model: FleetModel, laws: Laws) -> FleetModel:
         for role, pool in model.pools.items()
     }
     return replace(model, pools=pools)
+
+
+def as_seen(ran: SimulationResult, pools: Mapping[str, PoolModel], slo: Slo) -> SimulationResult:
+    """Return the counts that ran, with what was recorded in the windows of which the laws say nothing.
+
+    At the highest loads laws are silent, because too few windows were there; those very windows were seen.
+    """
+    violation = {
+        role: np.where(np.isnan(chances), _over_any(ran.demand, pools[role], slo), chances)
+        if pools[role].judged
+        else chances
+        for role, chances in ran.violation.items()
+    }
+    return replace(ran, violation=violation)
+
+
+def settled(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> list[SimulationResult]:
+    """Return replays in which what is not known violates, where that moves the share by at most a point."""
+    bounds = violation_bounds(results, roles)
+    if bounds is None or bounds[1] - bounds[0] > SAME_SHARE_POINTS:
+        return list(results)
+    return [
+        replace(
+            one,
+            violation=one.violation | {role: np.nan_to_num(one.violation[role], nan=1.0) for role in roles},
+        )
+        for one in results
+    ]
 
 
 def violation_bounds(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> Interval | None:

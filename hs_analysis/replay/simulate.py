@@ -583,13 +583,17 @@ def combined_violation(result: SimulationResult, roles: tuple[str, ...]) -> Floa
 
 
 def any_of(violation: Mapping[str, Floats], roles: tuple[str, ...], rows: int) -> Floats:
-    """Return the chance that any of some pools violates; shape of the arrays, NaN (rows,) without roles."""
+    """Return the chance that any of some pools violates; shape of the arrays, NaN (rows,) without roles.
+
+    A pool of which nothing is known leaves it open, unless another one is sure to violate.
+    """
     if not roles:
         return np.full(rows, np.nan)
-    kept = np.ones_like(violation[roles[0]])
+    kept, sure = np.ones_like(violation[roles[0]]), np.zeros(violation[roles[0]].shape, bool)
     for role in roles:
         kept = kept * (1.0 - violation[role])
-    return 1.0 - kept
+        sure |= violation[role] >= 1.0
+    return np.where(sure, 1.0, 1.0 - kept)
 
 
 def output_pool(pools: Iterable[str]) -> str | None:

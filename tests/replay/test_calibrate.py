@@ -276,11 +276,11 @@ def test_a_share_far_from_the_mark_tells_its_side_and_a_near_one_does_not() -> N
 
 
 def test_windows_that_are_not_known_open_the_range_and_take_the_share_away() -> None:
-    """Up to a point of them count as violating; more, and only the range is left."""
+    """Up to a point of them move nothing (`settled` counted them); more, and only the range is left."""
     row = with_side(policy(0.01), (0.0, 0.3), CALIBRATED, 0.05)
     assert (row.slo_violation_ratio, row.slo_side, row.not_known_ratio) == (None, "unclear", 0.3)
     assert row.slo_violation_range == pytest.approx((0.0, (0.3**0.5 + SHARE_WIDTH) ** 2))
-    row = with_side(policy(0.0), (0.002, 0.01), CALIBRATED, 0.05)
+    row = with_side(policy(0.01), (0.002, 0.01), CALIBRATED, 0.05)
     assert (row.slo_violation_ratio, row.slo_side) == (0.01, "under")
     assert with_side(policy(None), (0.3, 1.0), CALIBRATED, 0.05).slo_side == "over"
 

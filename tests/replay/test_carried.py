@@ -13,7 +13,7 @@ from hs_analysis.replay.carried import Laws, SeenLoads, laws_of, violation_bound
 from hs_analysis.replay.constants import ANOTHER_DAY_SD, CALM_REACH
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.simulate import Schedule, SimulationResult, simulate
+from hs_analysis.replay.simulate import Schedule, SimulationResult, any_of, simulate
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import GROUP_MIN
 from hs_analysis.schema.results import Derived
@@ -60,6 +60,32 @@ def test_nothing_up_to_a_carried_load_is_told_as_broken() -> None:
     assert at(0.0, frame, law).violation["decode"].min() == 1.0
 
 
+@pytest.mark.parametrize("late", [0, 1])
+def test_what_ran_broke_the_limit_as_often_as_was_seen(late: int) -> None:
+    """Its busiest windows are beyond what the laws know, but they were recorded: late in each, or in none.
+
+    The same counts as a policy are charged with all of them.
+    """
+    frame = roomy()
+    busiest = np.argsort(frame.values("decode_tps", "decode"))[-(GROUP_MIN - 1) :]
+    over = np.zeros(ROWS)
+    over[busiest] = late
+    frame = service({"decode": frame.values("decode_tps", "decode")}, {"decode": 4}, **seen(over))
+    found = replay_day(frame, floors(), "four", Schedule({"decode": np.full(ROWS, 4.0)}), SETTINGS)
+    assert found is not None
+    four, ran = found.result.policies
+    assert ran.slo_violation_ratio == pytest.approx(late * busiest.size / ROWS, rel=0.2)
+    assert ran.slo_violation_s == pytest.approx(ran.slo_violation_ratio * ROWS * frame.window_s)
+    assert busiest.size <= four.slo_violation_ratio * ROWS + 1e-6 < 2 * busiest.size
+    assert four.slo_violation_s == pytest.approx(four.slo_violation_ratio * ROWS * frame.window_s, rel=1e-6)
+
+
+def test_a_pool_that_surely_violates_needs_no_word_of_the_other() -> None:
+    """Nothing is known of prefill: the windows in which decode is late are late all the same."""
+    chances = {"prefill": np.full(3, np.nan), "decode": np.array([1.0, 0.5, 0.0])}
+    np.testing.assert_array_equal(any_of(chances, ("prefill", "decode"), 3), [1.0, np.nan, np.nan])
+
+
 def test_windows_over_the_limit_are_told_at_the_loads_they_were_seen_at() -> None:
     """A third of the busiest windows late: that share of them is told, and none of the others."""
     load = np.repeat([100.0, 200.0], 300)
@@ -89,14 +115,16 @@ def test_the_test_window_shows_what_the_first_part_did_not() -> None:
     frame = roomy()
     train, test = frame.rows(rows < 600), frame.rows(rows >= 600)
     low = floors(value=0.4 * D_CAPACITY)
+    alike = {"four": Schedule({"decode": np.full(ROWS, 4.0)})}
     rows_of = {
-        known: replay_service(test, train, low, {}, SETTINGS, whole=whole).result
+        known: replay_service(test, train, low, alike, SETTINGS, whole=whole).result
         for known, whole in (("first", None), ("whole", (frame, floors())))
     }
-    ran = {known: next(r for r in one.policies if r.policy == "recorded") for known, one in rows_of.items()}
-    assert ran["first"].not_known_ratio > 0.2
-    assert ran["whole"].slo_violation_ratio is not None
-    assert ran["whole"].slo_side == "under"
+    named = {known: {row.policy: row for row in one.policies} for known, one in rows_of.items()}
+    assert named["first"]["four"].not_known_ratio > 0.2
+    assert named["whole"]["four"].slo_violation_ratio is not None
+    assert named["whole"]["four"].slo_side == "under"
+    assert {one["recorded"].slo_violation_ratio for one in named.values()} == {0.0}
     assert rows_of["whole"].calibration["basis"] == "blocks"
     assert rows_of["whole"].calibration["status"] == "calibrated"
 
