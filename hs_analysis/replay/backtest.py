@@ -91,8 +91,8 @@ class ReplayOutcome:
 
     ``under_faults`` says of each control that was struck how often faults and bursts break the SLO on the
     longest capture: ``faults``, the mean chance of violating over the nine faults, ``gap``, that while no
-    metric can be read, and ``bursts`` [ratio]. Empty where no capacity is known. ``aside`` are the rows of
-    those that are struck and are no policies, which the result leaves out, by name.
+    metric can be read, and ``bursts`` [ratio]. Empty without a capacity or a limit to break. ``aside`` are
+    the rows of those that are struck and are no policies, which the result leaves out, by name.
     """
 
     result: ReplayResult
@@ -392,7 +392,7 @@ def _run(
     results[RECORDED] = [as_seen(one, model.pools, settings.slo) for one in results[RECORDED]]
     scores = _scores(frame.service, results, model, ratio_range(derived.pd_ratio))
     aside = {name: results.pop(name) for name in only_struck}
-    return _Run(model, parts, results, scores, accounts, shares, aside)
+    return _Run(model, parts, results, scores, accounts, shares if judged_roles(model) else {}, aside)
 
 
 def _rows(

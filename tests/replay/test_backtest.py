@@ -26,6 +26,7 @@ from hs_analysis.replay.simulate import Run, Schedule
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import TIMELINE, check
 from hs_analysis.schema.results import Derived
+from hs_analysis.schema.settings import Slo
 
 DECODE = (("decode_tps", "decode"),)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
@@ -326,7 +327,7 @@ def test_candidates_are_scored_undisturbed_and_under_every_fault() -> None:
 
 
 def test_faults_are_told_as_one_mean_and_bursts_apart() -> None:
-    """Of the test window, at the hours of ``--fault``; nothing where no capacity is known."""
+    """Of the test window, at the hours of ``--fault``; nothing without a capacity or a limit to break."""
     train, test = halves(pd_day(720))
     ours = {"two": control_of(built(train, PAIR))}
     hit = ours | {"alone": ours["two"]}
@@ -359,3 +360,5 @@ def test_faults_are_told_as_one_mean_and_bursts_apart() -> None:
     assert under_faults(test, bare) == {}
     dark = replace(test, table=test.table.drop("instances@prefill", "instances@decode"))
     assert under_faults(dark, derived()) == {}
+    endless = replace(SETTINGS, slo=Slo())
+    assert replay_service(test, train, derived(), ours, endless, struck=hit).under_faults == {}
