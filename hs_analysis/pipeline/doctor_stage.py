@@ -140,7 +140,7 @@ def rejected_groups(run: Path) -> pl.DataFrame:
 
     The metric is empty where a row names no series.
     """
-    rows = pl.scan_parquet(run / tables.PLACES["rejected"])
+    rows = tables.scan(run, "rejected")
     metric = pl.col("series").str.split("{").list.first().alias("metric")
     groups = rows.group_by("reason", "file", metric).agg(
         pl.col("detail").first(), pl.len().cast(pl.Int64).alias("rows")
@@ -150,9 +150,7 @@ def rejected_groups(run: Path) -> pl.DataFrame:
 
 def lost_whole(run: Path) -> list[str]:
     """Return the series of which every sample was rejected, as text; only whole samples name a series."""
-    rows = pl.scan_parquet(run / tables.PLACES["rejected"]).filter(
-        pl.col("reason").is_in(["dup_conflict", "negative_counter"])
-    )
+    rows = tables.scan(run, "rejected").filter(pl.col("reason").is_in(["dup_conflict", "negative_counter"]))
     torn = rows.select(pl.col("series").unique().sort()).collect()["series"].to_list()
     if not torn:
         return []
@@ -195,9 +193,7 @@ def _torn(work: Work, series: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFra
 
     A text that several series share names none of them.
     """
-    rejected = pl.scan_parquet(work.run / tables.PLACES["rejected"]).filter(
-        pl.col("reason") == "dup_conflict"
-    )
+    rejected = tables.scan(work.run, "rejected").filter(pl.col("reason") == "dup_conflict")
     rows = rejected.select("series", pl.col("position").alias("t_us")).unique().collect()
     if rows.is_empty():
         return pl.DataFrame(schema={"series_id": pl.Int64, "t": pl.Datetime("us", "UTC")})

@@ -109,6 +109,12 @@ def read(folder: Path, table: str) -> pl.DataFrame:
     return handed(("table", table), [path], found, _size).clone()
 
 
+def scan(folder: Path, table: str) -> pl.LazyFrame:
+    """Return a table of the run folder that may be large, unread; an empty one when it was not written."""
+    path = folder / PLACES[table]
+    return pl.scan_parquet(path) if path.exists() else empty(TABLES[table]).lazy()
+
+
 def read_rows(folder: Path, table: str, kind: type[T], service: str, fit: str = "whole") -> tuple[T, ...]:
     """Return the results of one service and fit as dataclasses, in the order they were written."""
 
