@@ -22,7 +22,7 @@ from hs_analysis.ingest.near_misses import KnownDamage
 from hs_analysis.ingest.reader_errors import ReaderBugError, catch_reader_bugs, command_error
 from hs_analysis.ingest.readers.prometheus import is_empty_promtool_json
 from hs_analysis.ingest.readers.tsdb import is_tsdb
-from hs_analysis.ingest.streams import ByteStream, open_decompressed
+from hs_analysis.ingest.streams import ByteStream, damaged_after, open_decompressed
 from hs_analysis.schema.settings import Reading
 
 NOT_UTF8 = "its name is no UTF-8"
@@ -213,7 +213,7 @@ def _known_format(path: Path, name: str, reading: Reading) -> Format | None:
         return kind
     if damage:
         raise InputError(
-            f"{damage} after byte {len(head)}", where=str(path), hint="copy or export the file again"
+            damaged_after(damage, len(head)), where=str(path), hint="copy or export the file again"
         )
     if isinstance(kind, KnownDamage):
         raise InputError(kind.what(head), where=str(path), hint=kind.hint)

@@ -180,11 +180,11 @@ def open_json(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
         except BrokenStreamError as broken:
             if not dump.reading.salvage:
                 hint = f"{broken.hint}, or keep what is whole: --salvage"
-                what = f"{broken.what} at byte {broken.offset}"
+                what = broken.text
                 raise InputError(what, where=dump.where, hint=hint) from broken
             notes.rows += 1
             notes.rejections.append(Rejection(broken.offset, "truncated", "", broken.what, "", ""))
-            notes.warnings.append(f"{broken.what} at byte {broken.offset}: what is whole before it was kept")
+            notes.warnings.append(f"{broken.text}: what is whole before it was kept")
 
 
 def objects(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:

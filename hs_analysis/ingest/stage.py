@@ -188,7 +188,8 @@ def _set_broken(intake: Intake, file: InputFile, error: InputError, staging: Sta
     staging.drop()
     if file.named:
         raise command_error(error) from error
-    intake.broken.append((file.name, error.what))
+    can_be_kept = error.hint is not None and "--salvage" in error.hint
+    intake.broken.append((file.name, f"{error.what}; {error.hint}" if can_be_kept else error.what))
     if isinstance(error, ReaderBugError):
         intake.bugs.append((file.name, error.account))
 

@@ -192,6 +192,11 @@ def most_unpacked_bytes(path: Path) -> int:
     return _SMALLEST_LIMIT_BYTES + LARGEST_RATIO * path.stat().st_size
 
 
+def damaged_after(damage: str, offset: int) -> str:
+    """Return what damage there is and after how many bytes; of packed data they are unpacked ones."""
+    return f"{damage} after {offset} unpacked bytes" if damage == DAMAGED else f"{damage} after byte {offset}"
+
+
 class BrokenStreamError(Exception):
     """The stream is cut, damaged or no JSON at ``offset``; an InputError where the file is known.
 
@@ -205,7 +210,9 @@ class BrokenStreamError(Exception):
         self.is_end = is_end
         self.offset = offset
         self.hint = hint
-        super().__init__(f"{what} at byte {offset}")
+        self.text = damaged_after(what, offset) if what == DAMAGED else f"{what} at byte {offset}"
+        """What is wrong, and where."""
+        super().__init__(self.text)
 
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

@@ -29,7 +29,7 @@ from hs_analysis.ingest.rows import (
     Rejection,
     flagged,
 )
-from hs_analysis.ingest.streams import BOM, LONGEST_RECORD_BYTES, BrokenStreamError, ByteStream
+from hs_analysis.ingest.streams import BOM, LONGEST_RECORD_BYTES, BrokenStreamError, ByteStream, damaged_after
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def line_blocks(dump: Dump, notes: ReadNotes) -> Iterator[LineBlock]:
                 yield LineBlock(number, _ended(lines), last=False)
                 number += len(lines)
         except BrokenStreamError as broken:
-            what = f"{broken.what} at byte {broken.offset}"
+            what = broken.text
             raise InputError(what, where=dump.where, hint=broken.hint) from broken
         yield LineBlock(number, _remainder(stream, rest, number, notes), last=True)
 
@@ -680,11 +680,11 @@ def read_lines(stream: ByteStream, where: str, syntax: Syntax, notes: ReadNotes)
         for block in stream.lines():
             yield from reader.take(block)
     except BrokenStreamError as broken:
-        raise InputError(f"{broken.what} at byte {broken.offset}", where=where, hint=broken.hint) from broken
+        raise InputError(broken.text, where=where, hint=broken.hint) from broken
     yield from reader.rest()
     if stream.damage:
         notes.warnings.append(
-            f"truncated: {stream.damage} after byte {stream.offset}; whole lines up to there are kept"
+            f"truncated: {damaged_after(stream.damage, stream.offset)}; whole lines up to there are kept"
         )
     if reader.dropped:
         notes.infos.append(f"{reader.dropped} lines say when a counter was created; they are no samples")

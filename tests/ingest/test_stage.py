@@ -105,6 +105,7 @@ def test_a_broken_file_in_a_folder_leaves_nothing(tmp_path: Path) -> None:
     assert samples["value"].to_list() == [1.0, 2.0]
     assert [name for name, _ in found.broken] == ["0-cut.json"]
     assert "ends in the middle at byte" in found.broken[0][1]
+    assert found.broken[0][1].endswith("or keep the complete series with --salvage")
     assert [f.name for f in found.files] == ["a.json"]
 
 

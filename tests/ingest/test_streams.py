@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest import streams
-from hs_analysis.ingest.streams import BrokenStreamError, ByteStream, open_decompressed
+from hs_analysis.ingest.streams import DAMAGED, BrokenStreamError, ByteStream, open_decompressed
 
 SIZES = (1, 2, 3, 5, 8, 1 << 20)
 
@@ -114,6 +114,7 @@ def test_a_cut_archive_gives_what_it_holds_and_then_says_so(tmp_path: Path, kind
         with pytest.raises(BrokenStreamError, match="cut or damaged") as caught:
             found.value()
     assert 1000 < caught.value.offset < 1_300_000
+    assert caught.value.text == f"{DAMAGED} after {caught.value.offset} unpacked bytes"
 
 
 @pytest.mark.parametrize("kind", ["gz", "zst"])

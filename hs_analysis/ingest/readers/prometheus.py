@@ -38,6 +38,7 @@ from hs_analysis.ingest.streams import (
     LONGEST_RECORD_BYTES,
     BrokenStreamError,
     ByteStream,
+    damaged_after,
 )
 from hs_analysis.ingest.text_lines import (
     DECIMAL,
@@ -298,9 +299,10 @@ def read_documents(
             require_few(empty, answers, "answers", at)
             stream.skip_mark()
     except BrokenStreamError as broken:
-        what = f"{broken.what} at byte {broken.offset}{_counting_on(notes)}"
+        what = f"{broken.text}{_counting_on(notes)}"
         if not (salvage and broken.is_end and notes.last_series):
-            or_else = ", or keep the complete series with --salvage" if broken.is_end else ""
+            or_else = ", or keep the complete series with --salvage" if broken.is_end and not salvage else ""
+            what += "; no series before it is complete" if broken.is_end and salvage else ""
             raise InputError(what, where=where, hint=broken.hint + or_else) from broken
         notes.rows += 1
         notes.rejections.append(Rejection(broken.offset, "truncated", "", what, "", notes.last_series))
@@ -662,12 +664,12 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                     if len(series.values) >= GATHER_ROWS:
                         yield from series.taken()
         except BrokenStreamError as broken:
-            what = f"{broken.what} at byte {broken.offset}"
+            what = broken.text
             raise InputError(what, where=dump.where, hint=broken.hint) from broken
         yield from series.taken()
         if stream.damage:
             notes.warnings.append(
-                f"truncated: {stream.damage} after byte {stream.offset}; whole lines up to there are kept"
+                f"truncated: {damaged_after(stream.damage, stream.offset)}; whole lines up to there are kept"
             )
 
 

@@ -25,7 +25,7 @@ from hs_analysis.ingest.rows import (
     flagged,
     series_text,
 )
-from hs_analysis.ingest.streams import BrokenStreamError
+from hs_analysis.ingest.streams import BrokenStreamError, damaged_after
 from hs_analysis.ingest.text_lines import bulk_numbers, reject_line
 
 _BEGIN = re.compile(rb'\{\s*"metric"\s*:\s*\{')
@@ -88,11 +88,11 @@ def read_vm_jsonl(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                         yield series
                 line -= 1  # what follows the last newline is part of the next block
         except BrokenStreamError as broken:
-            where = f"{broken.what} at byte {broken.offset}"
+            where = broken.text
             raise InputError(where, where=dump.where, hint=broken.hint) from broken
         if stream.damage:
             notes.warnings.append(
-                f"truncated: {stream.damage} after byte {stream.offset}; whole lines up to there are kept"
+                f"truncated: {damaged_after(stream.damage, stream.offset)}; whole lines up to there are kept"
             )
     if repaired:
         notes.infos.append(f"{repaired} values like +Inf, which are no JSON, were repaired")

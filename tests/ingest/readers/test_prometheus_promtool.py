@@ -56,6 +56,8 @@ def test_a_cut_list_names_its_last_series_or_is_salvaged(tmp_path: Path) -> None
     assert [len(rows) for rows in found.values()] == [2]
     assert reasons(notes) == [(len(cut), "truncated")]
     assert "the complete series before it are kept" in notes.warnings[0]
+    with pytest.raises(InputError, match=r"no series before it is complete; export this file again$"):
+        read_bytes(read_promtool_json, LIST[:20], tmp_path, reading=Reading(salvage=True))
 
 
 def test_series_without_a_name_are_a_warning(tmp_path: Path) -> None:
