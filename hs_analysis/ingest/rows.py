@@ -228,6 +228,11 @@ def series_text(labels: dict[str, str]) -> str:
     return f"{labels.get('__name__', '')}{{{pairs}}}"
 
 
+def short_text(labels: dict[str, str]) -> str:
+    """Return a series for a message: as `series_text`, cut, a name alone without braces."""
+    return series_text(labels).removesuffix("{}")[:SERIES_CHARACTERS]
+
+
 def flagged(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return values with NaN for what is no finite number, and the flag codes that say why."""
     flags = np.zeros(values.size, np.uint8)

@@ -31,6 +31,7 @@ from hs_analysis.ingest.rows import (
     Rejection,
     flagged,
     series_text,
+    short_text,
 )
 from hs_analysis.ingest.streams import (
     LARGEST_VALUE_BYTES,
@@ -432,9 +433,10 @@ def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[
         labels.detail += f"; all {samples} samples of the series are left out"
         _set_aside(labels, notes)
         return
-    notes.last_series = labels.get("__name__") or series_text(labels)[:RAW_CHARACTERS]
+    notes.last_series = short_text(labels)
     if histograms_at >= 0:
-        name, text = notes.last_series[:RAW_CHARACTERS], series_text(labels)
+        text = series_text(labels)
+        name = (labels.get("__name__") or text)[:RAW_CHARACTERS]
         left_out = "native histograms are not read"
         _set_aside(Rejection(histograms_at, "native_histogram", name, left_out, place, text), notes)
     while bodies:
@@ -682,7 +684,7 @@ def _open_series(text: bytes, line: int, notes: ReadNotes, called: str | None) -
         return _OpenSeries(None, line)
     if called and "__name__" not in labels:
         labels["__name__"] = called
-    notes.last_series = labels.get("__name__", "")
+    notes.last_series = short_text(labels)
     return _OpenSeries(labels, line)
 
 

@@ -49,7 +49,8 @@ def test_a_cut_list_names_its_last_series_or_is_salvaged(tmp_path: Path) -> None
     """--salvage keeps the complete series and a row that says where the rest is missing."""
     cut = LIST[:-20]
     with pytest.raises(
-        InputError, match=r"middle at byte 139 after series m until 2025-11-24 16:00:00 UTC.*--salvage"
+        InputError,
+        match=r'middle at byte 139 after series m\{pod="a b"\} until 2025-11-24 16:00:00 UTC.*--salvage',
     ):
         read_bytes(read_promtool_json, cut, tmp_path)
     found, notes = read_bytes(read_promtool_json, cut, tmp_path, reading=Reading(salvage=True))
