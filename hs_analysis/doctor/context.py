@@ -81,6 +81,8 @@ class DoctorContext:
         (file, text) of what readers assumed or left out; (file, rows) of exact copies stored once.
     losses
         (file, text) of what the sources of files can't give.
+    tables
+        (file, what it is) of skipped files that are tables, which a mapping would read.
     shapes, twins, histograms, tails
         Results of the queries ``doctor/shapes``, ``doctor/twins`` (with the label of each pair),
         ``doctor/histograms`` and ``doctor/tails`` (with metric and service of each group); None where they
@@ -117,6 +119,7 @@ class DoctorContext:
     notes: tuple[tuple[str, str], ...] = ()
     copies: tuple[tuple[str, int], ...] = ()
     losses: tuple[tuple[str, str], ...] = ()
+    tables: tuple[tuple[str, str], ...] = ()
     shapes: pl.DataFrame | None = None
     twins: pl.DataFrame | None = None
     histograms: pl.DataFrame | None = None

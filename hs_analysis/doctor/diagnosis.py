@@ -43,7 +43,7 @@ _ALL = ("pass", "warn", "fail")
 
 CHECKS: tuple[Check, ...] = (
     Check(
-        ("files",), input_checks.files_read, ("pass", "fail"),
+        ("files",), input_checks.files_read, _ALL,
         "export the file again, as its message says",
     ),
     Check(("plan",), input_checks.planned, _ALL, "repeat the command that the finding names"),

@@ -218,10 +218,14 @@ SAME_RESTART_S = 60.0
 def files_read(context: DoctorContext) -> list[Finding]:
     """Broken files, files no reader knows, and files whose samples others hold more faithfully."""
     found = [Finding("files", "fail", f"{name} was not read: {why}") for name, why in context.broken]
-    if context.skipped:
-        shown = ", ".join(context.skipped[:5]) + (" and more" if len(context.skipped) > 5 else "")
-        text = f"{len(context.skipped)} files are no dump a reader knows and were skipped: {shown}"
-        found.append(Finding("files", "pass", text, value=float(len(context.skipped))))
+    for what, names in _alike(context.tables).items():
+        text = f"skipped: {first_of(names, MOST_NAMES)}: {what}; map them under [tables] in hsa.toml"
+        found.append(Finding("files", "warn", text, value=float(len(names))))
+    skipped = [name for name in context.skipped if name not in dict(context.tables)]
+    if skipped:
+        shown = ", ".join(skipped[:5]) + (" and more" if len(skipped) > 5 else "")
+        text = f"{len(skipped)} files are no dump a reader knows and were skipped: {shown}"
+        found.append(Finding("files", "pass", text, value=float(len(skipped))))
     whole = [one for one in context.superseded if one.rows == one.of]
     parts = [one for one in context.superseded if one.rows < one.of]
     for some, words in (
@@ -234,6 +238,14 @@ def files_read(context: DoctorContext) -> list[Finding]:
                 Finding("files", "pass", f"{len(some)} files {words}: {shown}", value=float(len(some)))
             )
     return found or [Finding("files", "pass", "every file was read")]
+
+
+def _alike(tables: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the names of tables by what they are."""
+    found: dict[str, list[str]] = {}
+    for name, what in tables:
+        found.setdefault(what, []).append(name)
+    return found
 
 
 def planned(context: DoctorContext) -> list[Finding]:

@@ -378,7 +378,7 @@ class Ingested:
 
     Rejected rows stay on disk: there may be more of them than fit into memory. ``helps`` is the HELP text per
     metric, where the input has them; ``paths`` are those of ``files``. ``checkpoint`` is None where later
-    files can't be added.
+    files can't be added. ``tables`` are those among ``skipped`` that could be mapped, and what they are.
     """
 
     series: pl.DataFrame
@@ -398,6 +398,7 @@ class Ingested:
     grids: pl.DataFrame
     helps: dict[str, str]
     checkpoint: Checkpoint | None
+    tables: tuple[tuple[str, str], ...] = ()
 
     @property
     def rejected(self) -> pl.DataFrame:
@@ -516,6 +517,7 @@ def _told(discovery: Discovery, intake: Intake) -> dict[str, Any]:
         "bench": intake.bench,
         "paths": tuple(discovery.files[number].path.resolve() for number in intake.whole),
         "skipped": tuple(p.name for p in discovery.passed if p.state == "skipped"),
+        "tables": tuple((p.name, p.why) for p in discovery.passed if p.then == HOW_TO_MAP),
         "broken": (*((p.name, p.why) for p in discovery.passed if p.state == "broken"), *intake.broken),
         "warnings": tuple((r.name, text) for r in intake.records for text in r.warnings),
         "infos": (*((r.name, text) for r in intake.records for text in r.infos), *_skipped(discovery)),

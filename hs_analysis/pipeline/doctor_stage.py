@@ -106,6 +106,7 @@ def _scene(work: Work) -> DoctorContext:
         frozen=read_table(work.run / FROZEN_FILE),
         resets=resets,
         skipped=tuple(counts["skipped"]),
+        tables=tuple(counts.get("tables", {}).items()),
         superseded=tuple(from_plain(SupersededFile, one) for one in counts["superseded_files"]),
         broken=tuple((b["name"], b["why"]) for b in counts["broken"]),
         server_warnings=tuple((w["name"], w["text"]) for w in counts["warnings"]),

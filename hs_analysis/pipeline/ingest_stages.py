@@ -296,6 +296,7 @@ def _counts(found: Ingested) -> dict[str, Any]:
         "start": _instant(found.quality["first_t"].min()),
         "end": _instant(found.quality["last_t"].max()),
         "skipped": [name for name in found.skipped if name.rpartition("/")[2] not in COMPANIONS],
+        **({"tables": dict(found.tables)} if found.tables else {}),
         "superseded_files": [
             {"name": f.name, "rows": f.superseded, "of": f.rows_read, "by": list(f.superseded_by)}
             for f in sorted(found.files, key=lambda f: f.name)

@@ -146,6 +146,12 @@ def test_every_check_is_listed() -> None:
         ("files", {"skipped": ("truth.json",)}, "pass", "truth.json"),
         (
             "files",
+            {"skipped": ("a.csv", "b.csv"), "tables": (("a.csv", "a table, columns x"),)},
+            "warn",
+            "skipped: a.csv: a table, columns x; map them under [tables]",
+        ),
+        (
+            "files",
             {"superseded": (SupersededFile("a.om", 9, 9, ("b.txt", "c.txt", "d.txt")),)},
             "pass",
             "1 files add nothing, others hold their samples more faithfully: a.om by b.txt, c.txt and 1 more",

@@ -23,13 +23,18 @@ def one(metric: str, values: list[float], offset_s: float = 0.0, **labels: str) 
     return {"metric": {"__name__": metric, "model_name": "m", "pod": "decode-0", **labels}, "values": points}
 
 
-def findings(folder: Path, *series: dict[str, Any]) -> pl.DataFrame:
-    """Return the findings on a dump of some series."""
+def findings(folder: Path, *series: dict[str, Any], beside: Path | None = None) -> pl.DataFrame:
+    """Return the findings on a dump of some series, and what lies in another folder."""
     answer = {"status": "success", "data": {"resultType": "matrix", "result": list(series)}}
     (folder / "in").mkdir()
     (folder / "in" / "a.json").write_text(json.dumps(answer))
     run_inputs(
-        [folder / "in"], "doctor", Settings(), stages=STAGES, progress=Silent(), run_dir=folder / "run"
+        [folder / "in", *([beside] if beside else [])],
+        "doctor",
+        Settings(),
+        stages=STAGES,
+        progress=Silent(),
+        run_dir=folder / "run",
     )
     return pl.read_parquet(folder / "run" / "data" / "findings.parquet")
 
@@ -72,3 +77,15 @@ def test_a_counter_below_zero_is_lost_whole(tmp_path: Path) -> None:
     told = found.filter(pl.col("check") == "rejected")["text"].to_list()
     assert told == [f"201 rows quarantined: negative_counter, {name} in a.json; see data/rejected.parquet"]
     assert lost_whole(tmp_path / "run") == [f'{name}{{model_name="m", pod="decode-1"}}']
+
+
+def test_a_table_beside_the_dumps_is_told_with_its_columns(tmp_path: Path) -> None:
+    """It holds what a mapping would read."""
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "fleet.csv").write_text("when,pod,load\n1,a,2\n")
+    found = findings(
+        tmp_path, one("vllm:generation_tokens_total", [1.0, 2.0, 3.0]), beside=tmp_path / "extra"
+    )
+    told = found.filter((pl.col("check") == "files") & (pl.col("level") == "warn"))["text"].to_list()
+    assert len(told) == 1
+    assert "fleet.csv: a table that no reader knows, with the columns when, pod, load; map them" in told[0]
