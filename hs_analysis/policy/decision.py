@@ -38,7 +38,7 @@ from hs_analysis.schema.decision import (
 )
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
-from hs_analysis.schema.number_text import percent, percent_beside
+from hs_analysis.schema.number_text import day_or_hours, percent, percent_beside
 from hs_analysis.schema.replays import PolicyReplay, ReplayResult
 from hs_analysis.schema.results import Capacity, Derived, Reason
 from hs_analysis.schema.settings import Slo
@@ -389,7 +389,7 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     said = "more" if more else "fewer"
     hours = "" if saved is None else f"the policy needs {percent(abs(saved))} {said} hours"
     if saved is not None and grounds.day is not None:
-        hours = f"the policy needs {said} hours on the one day it was fitted on"
+        hours = f"the policy needs {said} hours on the {day_or_hours(grounds.span_s)} it was fitted on"
     if shares is None:
         unknown = "whether it breaks the SLO less often is not known"
         return ("keep" if more else "apply"), f"{hours}, and {unknown}" if hours else unknown

@@ -229,7 +229,7 @@ def _text(
     if False in (entry["calibrated"] for entry in entries.values()):
         parts.append("they differ by more than 3 times and 1 point: only hours and actions are given")
     if not held and any(entry["predicted"] is not None for entry in entries.values()):
-        parts.append("one day has no part to hold back: each block of it was judged by the rest of the day")
+        parts.append("too short to hold a part back: each block of the history was judged by the rest of it")
     if moved and status == "not_calibrated":
         parts.append(
             f"the mix went beyond what capacities were measured on ({', '.join(moved)}): only hours and "

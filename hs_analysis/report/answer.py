@@ -14,6 +14,7 @@ from hs_analysis.report.apply import next_command
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.choice import Choice, mapping, primary_thresholds, records
 from hs_analysis.report.decision_words import (
+    day_of,
     day_range,
     limit_line,
     moved,
@@ -177,9 +178,9 @@ def _hours(choice: Choice) -> str:
     if decision.get("recommend") == "keep":
         who = "The best candidate "
     if decision.get("by_blocks"):
-        said = day_range(decision.get("hours_saved_ci"))
-        amount = f"{said} instance-hours" if said else "hours that one day does not tell"
-        notes = [" (one day tells only a range)", " (one day)"] if said else notes
+        said, of_day = day_range(decision.get("hours_saved_ci")), day_of(decision)
+        amount = f"{said} instance-hours" if said else f"hours that {of_day} does not tell"
+        notes = [f" ({of_day} tells only a range)", f" ({of_day})"] if said else notes
         start = f"{who}needs {amount}" if who else f"Needs {amount}"
     elif is_number(share):
         inside = interval(decision.get("hours_saved_ci"), "ratio")

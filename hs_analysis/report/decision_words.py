@@ -12,6 +12,7 @@ from hs_analysis.report.wording import (
     is_number,
     local_time,
     number,
+    parse_time,
     percent,
     plain,
     policy_name,
@@ -20,6 +21,7 @@ from hs_analysis.report.wording import (
 )
 from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.names import CONTROLLER_TITLES, IN_SAMPLE, NEUTRAL, UNLIMITED
+from hs_analysis.schema.number_text import day_or_hours
 
 Row = Mapping[str, Any]
 
@@ -70,7 +72,10 @@ def lines(choice: Choice) -> list[str]:
     found += [scale_in_line(cost)] if (cost := mapping(decision.get("scale_in"))) else []
     when = span(*decision["backtested"])
     if decision.get("by_blocks"):
-        return [*found, f"replayed on {when}, the one day it was fitted on: nothing says how days differ"]
+        return [
+            *found,
+            f"replayed on {when}, the {day_of(decision)} it was fitted on: nothing says how days differ",
+        ]
     return [*found, f"replayed on {when}, which it was not fitted on"]
 
 
@@ -97,7 +102,7 @@ def hours_line(decision: Row) -> str:
     share = decision.get("hours_saved_ratio")
     if decision.get("by_blocks"):
         said = day_range(decision.get("hours_saved_ci"))
-        return f"hours: {said} than recorded, by blocks of one day" if said else ""
+        return f"hours: {said} than recorded, by blocks of {day_of(decision)}" if said else ""
     if not is_number(share):
         return ""
     more = share < 0
@@ -112,6 +117,12 @@ def hours_line(decision: Row) -> str:
     between = f" [{inside}]" if inside else ""
     said = f" ({', '.join(amounts)})" if amounts else ""
     return f"hours: {percent(abs(share))}{between} {'more' if more else 'fewer'} than recorded{said}"
+
+
+def day_of(decision: Row) -> str:
+    """Return what the history of a replay by blocks is called: ``one day``, or how many hours it has."""
+    start, end = map(parse_time, decision.get("backtested") or (None, None))
+    return day_or_hours((end - start).total_seconds() if start and end else None)
 
 
 def day_range(saved: Any) -> str:

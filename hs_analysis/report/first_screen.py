@@ -14,7 +14,7 @@ from hs_analysis.report.chart_templates import ROLE_COLOURS
 from hs_analysis.report.charts import Chart, line_rows, make
 from hs_analysis.report.choice import Choice, mapping, records, threshold_of
 from hs_analysis.report.decision_words import LOADS, moved
-from hs_analysis.report.wording import is_number, parse_time, replayed_on
+from hs_analysis.report.wording import is_number, parse_time, plural, replayed_on
 from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.constants import MAJORITY
 from hs_analysis.schema.names import CURRENT, RECORDED
@@ -155,7 +155,11 @@ def _pool_chart(
     day = mapping(service.get("decision")).get("by_blocks")
     title = f"{role.capitalize()}: {moved(pool)} instances on average{' over the day' if day else ''}"
     drawn = f"Instances that are ready, on {replayed_on(service)}."
-    marked = f" Shaded: the SLO is expected to break ({len(over)} stretches)." if over else ""
+    marked = (
+        f" Shaded: the SLO is expected to break ({plural(len(over), 'stretch', 'stretches')})."
+        if over
+        else ""
+    )
     _, _, happened = marks.between(service, parse_time(mine["t"].min()), parse_time(mine["t"].max()))
     looks = {
         "recorded": ("var(--c-load)", [1, 0]),

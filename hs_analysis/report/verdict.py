@@ -20,6 +20,7 @@ from hs_analysis.report.cells import (
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
 from hs_analysis.report.decision_words import (
     LOADS,
+    day_of,
     hours_line,
     limit_line,
     moved,
@@ -277,7 +278,8 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
         }
     if choice.decision.get("by_blocks"):
         said = hours_line(choice.decision).removeprefix("hours: ")
-        note = "The file itself, on the one day it was fitted on; nothing says how days differ."
+        day = day_of(choice.decision)
+        note = f"The file itself, on the {day} it was fitted on; nothing says how days differ."
         return {"label": "Replay", "cells": [text_cell(said or "hours saved not known")], "note": note}
     place = next(i for i, r in enumerate(records(mapping(service.get("replay")).get("policies"))) if r is row)
     at, path = f"{pointer}/replay/policies/{place}", replay_path(name, row)

@@ -115,3 +115,17 @@ def share_words(target: Any, share: Any, ends: tuple[Any, Any], *, floor: bool) 
         load = "a floor, where it is" if floor else "the lower end; at capacity it is"
         return f"what it reads at {part} × the load of {load}"
     return f"{part} × {'a floor of' if floor else 'the lower end of a capacity of'}"
+
+
+NEARLY_A_DAY_S = 20 * 3600.0
+"""A history from this length on is called one day [s]. Default of this project."""
+
+
+def day_or_hours(span_s: float | None) -> str:
+    """Return what a history of at most a day is called: ``one day``, ``12 hours`` or ``20 minutes``.
+
+    A length that is not known is a day's.
+    """
+    if not span_s or span_s >= NEARLY_A_DAY_S:
+        return "one day"
+    return f"{span_s / 3600.0:.0f} hours" if span_s >= 7200.0 else f"{span_s / 60.0:.0f} minutes"

@@ -445,6 +445,8 @@ def test_one_day_is_decided_by_its_own_rows_and_saves_a_range() -> None:
     ours, ran = replace(row("in_sample", 0.3, 0.0), vs_recorded_ci=(0.2, 0.4)), row("recorded", 0.0, 0.0)
     worse = backtest(saved=-0.2, ours=0.2, theirs=0.0)
     after = consequences(row=ours, recorded=ran, by_blocks=True)
+    made = decide_on(grounds(day=(ours, ran), replay=worse, span_s=1200.0), after)
+    assert "fewer hours on the 20 minutes it was fitted on" in made.why
     made = decide_on(grounds(day=(ours, ran), replay=worse), after)
     assert (made.recommend, made.by_blocks) == ("apply", True)
     assert (made.hours_saved_ratio, made.hours_saved_ci) == (None, (0.2, 0.4))

@@ -112,6 +112,11 @@ def test_one_day_tells_a_range_and_a_floor_a_range_of_risk() -> None:
     risk = {"undisturbed": None, "undisturbed_range": [0.001, 0.031], "recorded": 0.0}
     lines = said(service(by_blocks=True, hours_saved_ci=[-0.05, 0.29], hours_saved_ratio=None, slo_risk=risk))
     assert lines[1].startswith("Needs 5.0 % more to 29 % fewer instance-hours (one day)")
+    half = service(
+        by_blocks=True, hours_saved_ci=[-0.05, 0.29], hours_saved_ratio=None, slo_risk=risk,
+        backtested=["2026-01-01T00:00:00Z", "2026-01-01T12:00:00Z"],
+    )  # fmt: skip
+    assert said(half)[1].startswith("Needs 5.0 % more to 29 % fewer instance-hours (12 hours)")
     assert lines[2] == "Risk: 0.10 to 3.1 % of windows over the SLO (limit 5 %, what ran 0 %)."
 
 
