@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -103,7 +103,10 @@ class ReplayOutcome:
 
 @dataclass(frozen=True)
 class _Run:
-    """All controls replayed on one window; ``aside`` are those that are no rows of the backtest."""
+    """All controls replayed on one window; ``aside`` are those that are no rows of the backtest.
+
+    ``settled`` is what figures are summed from: results and ``aside`` with few unknown windows judged.
+    """
 
     model: FleetModel
     parts: tuple[DemandTrace, ...]
@@ -112,6 +115,7 @@ class _Run:
     accounts: dict[str, Any]
     under_faults: dict[str, dict[str, float]]
     aside: dict[str, list[SimulationResult]]
+    settled: dict[str, list[SimulationResult]]
 
 
 def replay_service(
@@ -188,7 +192,7 @@ def replay_service(
         limits = {name: held_by_limits(run.results[name], settings) for name in policies}
         calibration["held_by_limits"] = {name: [vars(one) for one in found] for name, found in limits.items()}
     gpus = run.model.gpus_per_instance
-    pieces = {name: cut(settled(results, judged), judged, gpus) for name, results in run.results.items()}
+    pieces = {name: cut(run.settled[name], judged, gpus) for name in run.results}
     rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
     tables = [
         timeline(frame_test.service, name, result, judged)
@@ -343,6 +347,13 @@ def _replayable(frame: ServiceFrame, history: ServiceFrame) -> bool:
     return bool(history.pools) and bool(frame.pools) and frame.table.height > 0
 
 
+def _refuse_names_of_baselines(policies: Iterable[str]) -> None:
+    ours = {CURRENT, IN_SAMPLE, UNLIMITED, *TRANSLATED.values(), *RATIO_ROWS}
+    taken = sorted(set(policies) & set(BASELINES) - ours)
+    if taken:
+        raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
+
+
 def _run(
     frame: ServiceFrame,
     history: ServiceFrame,
@@ -353,10 +364,7 @@ def _run(
     struck: Mapping[str, Control],
 ) -> _Run:
     """Replay policies and all baselines, some under faults as well, and judge them by laws."""
-    ours = {CURRENT, IN_SAMPLE, UNLIMITED, *TRANSLATED.values(), *RATIO_ROWS}
-    taken = sorted(set(policies) & set(BASELINES) - ours)
-    if taken:
-        raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
+    _refuse_names_of_baselines(policies)
     model = fit_fleet(history, derived, settings)
     model = replace(model, instance_prices=instance_prices(history, settings.prices))
     parts = taking_over(demands(frame, model.pools), history)
@@ -390,9 +398,10 @@ def _run(
     laws = replace(laws, pools=model.pools)
     results = {name: [laws.judge(one) for one in found] for name, found in results.items()}
     results[RECORDED] = [as_seen(one, model.pools, settings.slo) for one in results[RECORDED]]
-    scores = _scores(frame.service, results, model, ratio_range(derived.pd_ratio))
+    summed = {name: settled(found, judged_roles(model)) for name, found in results.items()}
+    scores = _scores(frame.service, summed, model, ratio_range(derived.pd_ratio))
     aside = {name: results.pop(name) for name in only_struck}
-    return _Run(model, parts, results, scores, accounts, shares if judged_roles(model) else {}, aside)
+    return _Run(model, parts, results, scores, accounts, shares if judged_roles(model) else {}, aside, summed)
 
 
 def _rows(
@@ -475,11 +484,12 @@ def replay_day(
     calibration = calibrate(counts, model, settings.slo, held=False)
     results = {key: [laws.judge(one) for one in some] for key, some in found.items()}
     results[RECORDED] = [as_seen(one, model.pools, settings.slo) for one in results[RECORDED]]
-    scores = _scores(frame.service, results, model, ratio_range(derived.pd_ratio))
     judged = judged_roles(model)
+    summed = {key: settled(some, judged) for key, some in results.items()}
+    scores = _scores(frame.service, summed, model, ratio_range(derived.pd_ratio))
     rows = _rows(scores, results, model, laws, calibration)
     gpus = model.gpus_per_instance
-    pieces = {key: cut(settled(some, judged), judged, gpus) for key, some in results.items()}
+    pieces = {key: cut(some, judged, gpus) for key, some in summed.items()}
     rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
     tables = [timeline(frame.service, key, one, judged) for key, some in results.items() for one in some]
     return ReplayOutcome(ReplayResult(None, _span(frame), calibration, rows), pl.concat(tables))
@@ -492,9 +502,8 @@ def _scores(
     ratio: RatioRange | None,
 ) -> dict[str, PolicyScore]:
     """Return the figures of each control, set beside those of the baselines."""
-    judged = judged_roles(model)
     scores = {
-        name: score(name, settled(replayed, judged), model, evidence.path(service, "replay", name), ratio)
+        name: score(name, replayed, model, evidence.path(service, "replay", name), ratio)
         for name, replayed in results.items()
     }
     rows = {name: found.row for name, found in scores.items()}
