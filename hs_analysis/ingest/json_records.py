@@ -180,8 +180,7 @@ def open_json(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
         except BrokenStreamError as broken:
             if not dump.reading.salvage:
                 hint = f"{broken.hint}, or keep what is whole: --salvage"
-                what = broken.text
-                raise InputError(what, where=dump.where, hint=hint) from broken
+                raise InputError(broken.text, where=dump.where, hint=hint) from broken
             notes.rows += 1
             notes.rejections.append(Rejection(broken.offset, "truncated", "", broken.what, "", ""))
             notes.warnings.append(f"{broken.text}: what is whole before it was kept")

@@ -70,8 +70,7 @@ def line_blocks(dump: Dump, notes: ReadNotes) -> Iterator[LineBlock]:
                 yield LineBlock(number, _ended(lines), last=False)
                 number += len(lines)
         except BrokenStreamError as broken:
-            what = broken.text
-            raise InputError(what, where=dump.where, hint=broken.hint) from broken
+            raise InputError(broken.text, where=dump.where, hint=broken.hint) from broken
         yield LineBlock(number, _remainder(stream, rest, number, notes), last=True)
 
 

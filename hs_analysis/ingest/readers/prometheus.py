@@ -666,8 +666,7 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                     if len(series.values) >= GATHER_ROWS:
                         yield from series.taken()
         except BrokenStreamError as broken:
-            what = broken.text
-            raise InputError(what, where=dump.where, hint=broken.hint) from broken
+            raise InputError(broken.text, where=dump.where, hint=broken.hint) from broken
         yield from series.taken()
         if stream.damage:
             notes.warnings.append(

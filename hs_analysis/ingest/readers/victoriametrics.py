@@ -88,8 +88,7 @@ def read_vm_jsonl(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                         yield series
                 line -= 1  # what follows the last newline is part of the next block
         except BrokenStreamError as broken:
-            where = broken.text
-            raise InputError(where, where=dump.where, hint=broken.hint) from broken
+            raise InputError(broken.text, where=dump.where, hint=broken.hint) from broken
         if stream.damage:
             notes.warnings.append(
                 f"truncated: {damaged_after(stream.damage, stream.offset)}; whole lines up to there are kept"
