@@ -2,6 +2,7 @@
 
 from hs_analysis.doctor.context import DoctorContext, Finding, SupersededFile
 from hs_analysis.doctor.diagnosis import CHECKS, diagnose
+from hs_analysis.doctor.input_checks import rejected_where
 from hs_analysis.doctor.instance_checks import idle_pools
 from hs_analysis.doctor.inventory import INVENTORY, inventory, missing_signals, requirements
 from hs_analysis.doctor.series_checks import MOST_TIMES, NEAR_RATIO, TOP_SHARE, histogram_parts, replica_pairs
@@ -20,6 +21,7 @@ __all__ = [
     "idle_pools",
     "inventory",
     "missing_signals",
+    "rejected_where",
     "replica_pairs",
     "requirements",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import polars as pl
 
@@ -265,11 +266,17 @@ def rows_rejected(context: DoctorContext) -> list[Finding]:
         "reason", maintain_order=True
     ):
         rows, most = int(own["rows"].sum()), own.row(0, named=True)
-        where = f"{most['metric']} in {most['file']}" if most["metric"] else most["file"]
         of_most = "" if own.height == 1 else f"{most['rows']} of them "
-        text = f"{rows} rows quarantined: {reason}, {of_most}{where}; see data/rejected.parquet"
+        text = (
+            f"{rows} rows quarantined: {reason}, {of_most}{rejected_where(most)}; see data/rejected.parquet"
+        )
         found.append(Finding("rejected", "warn", text, value=float(rows)))
     return sorted(found, key=lambda finding: finding.text.partition(": ")[2])
+
+
+def rejected_where(group: Mapping[str, Any]) -> str:
+    """Return the metric and file of rejected rows; the file alone where they name no series."""
+    return f"{group['metric']} in {group['file']}" if group["metric"] else str(group["file"])
 
 
 def server_warnings(context: DoctorContext) -> list[Finding]:

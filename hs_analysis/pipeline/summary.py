@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hs_analysis
+from hs_analysis.doctor import rejected_where
 from hs_analysis.errors import first_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.constants import APART_MAX
@@ -297,11 +298,10 @@ def rows_lost_warnings(rejected: pl.DataFrame, rows_read: int, whole: Sequence[s
     if not rows or (rows < LOST_SHARE * rows_read and not whole):
         return []
     most = groups[0]
-    where = f"{most['metric']} in {most['file']}" if most["metric"] else most["file"]
     start = f"{rows:,} of {rows_read:,} rows ({percent(rows / rows_read)})"
-    amount = "" if len(groups) == 1 else f"{most['rows']:,} of them "
+    where = rejected_where(most) if len(groups) == 1 else f"{most['rows']:,} of them {rejected_where(most)}"
     lost = f"; nothing is left of {len(whole)} series ({first_of(whole, 1)})" if whole else ""
-    text = f"{start}: {amount}{where}, {most['reason']} ({most['detail']}){lost}; see data/rejected.parquet"
+    text = f"{start}: {where}, {most['reason']} ({most['detail']}){lost}; see data/rejected.parquet"
     return [{"code": ROWS_LOST, "text": text}]
 
 
