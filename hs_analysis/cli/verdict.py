@@ -18,7 +18,6 @@ from hs_analysis.cli.tables import (
     recommended,
     refusals,
 )
-from hs_analysis.schema.number_text import share_words
 from hs_analysis.schema.results import ALARM, ROWS_LOST, WITHOUT_SERVICE
 
 if TYPE_CHECKING:
@@ -208,14 +207,11 @@ def _current(service: Mapping[str, Any]) -> list[str]:
 
 def _behind(found: Mapping[str, Any]) -> str:
     """Return which share of which capacity a target is; the capacity has the interval."""
-    from hs_analysis.report.wording import unit_of
+    from hs_analysis.report.wording import capacity_share, unit_of
 
     if not found.get("capacity"):
         return ""
-    known = estimate(found["capacity"], unit_of(found["signal"]))
-    ends = (found["capacity"].get("value"), found["capacity"].get("low"))
-    target, share = found.get("target_per_instance"), found.get("headroom_ratio")
-    return f", {share_words(target, share, ends, floor=found['status'] == 'floor')} {known}"
+    return f", {capacity_share(found)} {estimate(found['capacity'], unit_of(found['signal']))}"
 
 
 def _backtest(choice: Choice) -> str:

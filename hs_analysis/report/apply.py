@@ -233,20 +233,21 @@ def _watch(bodies: Sequence[Mapping[str, Any]], decision: Mapping[str, Any]) -> 
         loads = mapping(pool.get("at_load"))
         named = [(load, mapping(loads.get(load)).get("recommended")) for load in LOADS]
         known = [(load, float(count)) for load, count in named if is_number(count)]
-        rising = all(lower <= higher for (_, lower), (_, higher) in pairwise(known))
         if known:
-            if rising:
-                counts = ", ".join(f"{fixed(count, 1)} at {load} load" for load, count in known)
-                why = f"Expect these {pool.get('role')} instances: {counts}."
-            else:  # a window shorter than the policy's own lags shows no count of a load
-                least, most = (fixed(end(count for _, count in known), 1) for end in (min, max))
-                why = (
-                    f"Expect {least} to {most} {pool.get('role')} instances; they did not rise with the load."
-                )
-            yield ApplyStep(command="", why=why)
+            yield ApplyStep(command="", why=_expected(str(pool.get("role")), known))
     yield ApplyStep(
         command="", why="After a week, type hsa pull and hsa run again, and hsa compare both runs."
     )
+
+
+def _expected(role: str, known: Sequence[tuple[str, float]]) -> str:
+    """Return how many instances of a pool to expect: at each load where they rise with it, else a range."""
+    if all(lower <= higher for (_, lower), (_, higher) in pairwise(known)):
+        counts = ", ".join(f"{fixed(count, 1)} at {load} load" for load, count in known)
+        return f"Expect these {role} instances: {counts}."
+    # A window shorter than the policy's own lags shows no count of a load.
+    least, most = (fixed(end(count for _, count in known), 1) for end in (min, max))
+    return f"Expect {least} to {most} {role} instances; they did not rise with the load."
 
 
 def _back(file: ExportedFile, decision: Mapping[str, Any]) -> Iterator[ApplyStep]:

@@ -95,6 +95,12 @@ def headline_of(backtest: Mapping[str, Any]) -> str:
     return str(said.get("policy") or "")
 
 
+def knows_shares(service: Mapping[str, Any]) -> bool:
+    """Whether shares of windows over the SLO may be shown: of a replay that is off only hours are given."""
+    calibration = mapping(mapping(service.get("replay")).get("calibration"))
+    return calibration.get("status") != "not_calibrated"
+
+
 def primary_thresholds(service: Mapping[str, Any], choice: Choice) -> list[Mapping[str, Any]]:
     """Return the thresholds of the choice's signals over all GPU types, all thresholds when it has none."""
     rows = [row for row in records(service.get("thresholds")) if not row.get("gpu_type")]

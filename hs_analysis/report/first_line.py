@@ -42,14 +42,11 @@ def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any])
         said = str(mapping(choice.decision.get("alarm")).get("text") or "")
     else:
         said = _alarm(choice.selected, choice, slo) if choice.selected else ""
-    warned = [("the selected policy", said), *((row["policy"], _alarm(row, choice, slo)) for row in given)]
-    day = "the one day of the history" if choice.decision.get("by_blocks") else ""
-    places = [day or replayed_on(service), *[replayed_on(service)] * len(given)]
-    return [
-        f"WARNING: on {at} {name} of {service['service']} {said}."
-        for at, (name, said) in zip(places, warned, strict=True)
-        if said
-    ]
+    on = replayed_on(service)
+    day = "the one day of the history" if choice.decision.get("by_blocks") else on
+    warned = [(day, "the selected policy", said)]
+    warned += [(on, row["policy"], _alarm(row, choice, slo)) for row in given]
+    return [f"WARNING: on {at} {name} of {service['service']} {said}." for at, name, said in warned if said]
 
 
 def _alarm(row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from hs_analysis.report.answer import answer_of
 from hs_analysis.report.cells import number_cell, table, text_cell
 from hs_analysis.report.chart_templates import ROLE_COLOURS
 from hs_analysis.report.charts import Chart, line_rows, make
-from hs_analysis.report.choice import Choice, mapping, records, threshold_of
+from hs_analysis.report.choice import Choice, knows_shares, mapping, records, threshold_of
 from hs_analysis.report.decision_words import LOADS, moved
 from hs_analysis.report.wording import is_number, parse_time, plural, replayed_on
 from hs_analysis.schema.aligned import SERVED
@@ -149,9 +149,8 @@ def _pool_chart(
         rows += line_rows(needed, "load ÷ target", f"load_{column}", budget // LOAD_PART)
         names.append("load ÷ target")
     replay = mapping(service.get("replay"))
-    known = mapping(replay.get("calibration")).get("status") != "not_calibrated"
     sides = {row.get("policy"): row.get("slo_side") for row in records(replay.get("policies"))}
-    over = _over(mine) if known or sides.get(lines[1][0]) == "over" else []
+    over = _over(mine) if knows_shares(service) or sides.get(lines[1][0]) == "over" else []
     day = mapping(service.get("decision")).get("by_blocks")
     title = f"{role.capitalize()}: {moved(pool)} instances on average{' over the day' if day else ''}"
     drawn = f"Instances that are ready, on {replayed_on(service)}."

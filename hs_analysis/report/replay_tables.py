@@ -14,7 +14,7 @@ from hs_analysis.report.cells import (
     table,
     text_cell,
 )
-from hs_analysis.report.choice import Choice, mapping, records
+from hs_analysis.report.choice import Choice, knows_shares, mapping, records
 from hs_analysis.report.driver_words import in_order as drivers_in_order
 from hs_analysis.report.replay_words import in_order, left_out, side_unclear
 from hs_analysis.report.wording import (
@@ -114,7 +114,7 @@ def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
 
 def targets(service: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the file of each export target does on the test window, written and read back."""
-    rows, known = [], _knows_shares(service)
+    rows, known = [], knows_shares(service)
     for entry in records(mapping(service.get("replay")).get("targets")):
         why, assumed = str(entry.get("why_not") or ""), str(entry.get("assumes") or "")
         first = text_cell(_title(entry), note=f"not replayed: {why}" if why else assumed)
@@ -135,7 +135,7 @@ def fields(service: Mapping[str, Any]) -> dict[str, Any]:
     if not alike:
         return {}
     order = list(dict.fromkeys(key[0] for key in alike))
-    known = _knows_shares(service)
+    known = knows_shares(service)
     rows = [_worth("the whole policy", "", map(whole.get, _FIGURES), known)]
     for key in sorted(alike, key=lambda key: order.index(key[0])):
         name, kind, *figures = key
@@ -152,12 +152,6 @@ _FIGURES = ("instance_hours", "gpu_hours", "slo_violation_ratio", "under_faults"
 
 def _title(entry: Mapping[str, Any]) -> str:
     return TARGET_TITLES.get(str(entry.get("target")), str(entry.get("target")))
-
-
-def _knows_shares(service: Mapping[str, Any]) -> bool:
-    """Whether shares of windows over the SLO may be shown: of a replay that is off only hours are given."""
-    calibration = mapping(mapping(service.get("replay")).get("calibration"))
-    return calibration.get("status") != "not_calibrated"
 
 
 def _worth(name: str, files: str, figures: Iterable[Any], known: bool, note: str = "") -> dict[str, Any]:

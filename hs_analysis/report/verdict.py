@@ -34,6 +34,7 @@ from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.slo import edges, objective
 from hs_analysis.report.tables import threshold_path
 from hs_analysis.report.wording import (
+    capacity_share,
     fixed,
     is_number,
     plain,
@@ -43,7 +44,6 @@ from hs_analysis.report.wording import (
     status,
     unit_of,
 )
-from hs_analysis.schema.number_text import share_words
 
 Fact = dict[str, Any]
 
@@ -206,10 +206,9 @@ def _targets(name: str, service: Mapping[str, Any], choice: Choice, pointer: str
         cell = linked(cell, threshold_path(name, entry), f"{at}/target_per_instance")
         if entry.get("capacity"):
             known = estimate_cell(entry["capacity"], unit_of(signal))
-            ends = (entry["capacity"].get("value"), entry["capacity"].get("low"))
-            target, share = entry.get("target_per_instance"), entry.get("headroom_ratio")
-            label = share_words(target, share, ends, floor=entry.get("status") == "floor")
-            detail = linked(known | {"label": label}, threshold_path(name, entry), f"{at}/capacity/value")
+            detail = linked(
+                known | {"label": capacity_share(entry)}, threshold_path(name, entry), f"{at}/capacity/value"
+            )
             cell["detail"] = detail
         cells.append(
             cell

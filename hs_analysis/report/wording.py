@@ -19,7 +19,7 @@ from hs_analysis.schema.names import (
     TRANSLATED,
     UNLIMITED,
 )
-from hs_analysis.schema.number_text import NONE, fixed, is_number, number, percent, plain
+from hs_analysis.schema.number_text import NONE, fixed, is_number, number, percent, plain, share_words
 
 __all__ = [
     "NONE",
@@ -240,6 +240,17 @@ def span(start: Any, end: Any) -> str:
         return f"{moment(first)} UTC"
     tail = moment(last)[11:] if first.date() == last.date() else moment(last)
     return f"{moment(first)} to {tail} UTC ({seconds((last - first).total_seconds())})"
+
+
+def capacity_share(threshold: Mapping[str, Any]) -> str:
+    """Return which share of its capacity the target of a threshold is, in words before that capacity."""
+    capacity = threshold["capacity"]
+    return share_words(
+        threshold.get("target_per_instance"),
+        threshold.get("headroom_ratio"),
+        (capacity.get("value"), capacity.get("low")),
+        floor=threshold.get("status") == "floor",
+    )
 
 
 def replayed_on(service: Mapping[str, Any]) -> str:
