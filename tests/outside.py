@@ -20,6 +20,7 @@ PROGRAMS = {
     "chromium": "Debian package chromium, or name another browser in HSA_CHROMIUM",
     "curl": "Debian package curl",
     "git": "Debian package git",
+    "jq": "Debian package jq",
     "openssl": "Debian package openssl",
     "sha256sum": "Debian package coreutils",
 }

@@ -61,6 +61,18 @@ SCALABLE = ("Deployment", "StatefulSet", "LeaderWorkerSet", "RoleBasedGroupScali
 _LOOKS = ("kubectl diff", "kubectl patch", "python")
 """How the commands begin that show what would change."""
 
+_KEPT = (
+    ".items |= map(select(.metadata.ownerReferences | not)) "
+    "| del(.items[].metadata.resourceVersion, .items[].metadata.uid)"
+)
+"""What of a list of objects can be applied again, as a filter of jq."""
+
+_SCALES = ".spec.scaleTargetRef // .spec.targetRef // .spec.disaggregatedTarget.targetRef | .name?"
+"""Name of what an autoscaler scales, as a filter of jq."""
+
+_NAMED = r'"\(.kind | ascii_downcase)/\(.metadata.name)"'
+"""An object as kubectl names it, as a filter of jq."""
+
 ASSUMPTIONS = {
     "The SLO holds": r"slo|ttft|tbt",
     "Prefill and decode keep the P/D ratio": r"ratio",
@@ -159,12 +171,28 @@ def _checks(bodies: Sequence[Mapping[str, Any]]) -> Iterator[ApplyStep]:
         names = " ".join(scaled)
         yield ApplyStep(command=f"kubectl get {names}{_in(namespace)}", why="See that each of them exists.")
     if kinds := _kinds(bodies):
-        asked = ",".join(dict.fromkeys([*kinds, "hpa"]))
-        kept = "del(.items[].metadata.resourceVersion, .items[].metadata.uid)"
+        asked = ",".join([*(kind for kind in kinds if kind != "horizontalpodautoscaler"), "hpa"])
         yield ApplyStep(
-            command=f"kubectl get {asked}{_in(namespace)} -o json | jq '{kept}' > {SAVED}",
-            why="Save the autoscalers of today, then delete each one that scales the same pods.",
+            command=f"kubectl get {asked}{_in(namespace)} -o json | jq '{_KEPT}' > {SAVED}",
+            why="Save the autoscalers of today. An HPA that another object owns comes back with its owner.",
         )
+        if scaled:
+            rivals = f"jq -r '{_rivals(bodies, scaled)}' {SAVED}"
+            yield ApplyStep(
+                command=f"{rivals} | xargs -r kubectl delete{_in(namespace)}",
+                why="Delete the others that scale the same pods.",
+            )
+
+
+def _rivals(bodies: Iterable[Mapping[str, Any]], scaled: Iterable[str]) -> str:
+    """Return the filter of jq for saved objects that scale the same pods and are not applied over."""
+    same = ", ".join(json.dumps(name.partition("/")[2]) for name in scaled)
+    ours = ", ".join(
+        json.dumps(f"{str(body['kind']).lower()}/{mapping(body['metadata']).get('name')}")
+        for body in bodies
+        if body.get("kind") and body["kind"] not in PATCHED
+    )
+    return f".items[] | select(({_SCALES}) | IN({same})) | {_NAMED} | select(IN({ours}) | not)"
 
 
 def _all_steps(ordered: Sequence[ExportedFile], namespace: str) -> Iterator[ApplyStep]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from typing import Any
 
 import pytest
 from export.scenes import full_policy
+from outside import needs
 from report.test_answer import DECISION, PAIR, SLO, service
 from test_prose import prose
 
@@ -81,6 +85,44 @@ def test_the_way_back_deletes_the_objects_and_sets_the_counts_that_ran(target: s
         "chat-prefill": True,
         "chat-decode": True,
     }
+
+
+def saved_object(kind: str, name: str, scales: str, **metadata: Any) -> dict[str, Any]:
+    """An autoscaler as a cluster answers it."""
+    named = {"name": name, "uid": "1", "resourceVersion": "2", **metadata}
+    return {"kind": kind, "metadata": named, "spec": {"scaleTargetRef": {"name": scales}}}
+
+
+@pytest.mark.outside("jq")
+def test_rivals_of_the_new_objects_are_saved_and_named_for_deletion() -> None:
+    """None that KEDA keeps for its own, none of other pods, and not what is applied over."""
+    bodies = [
+        body for file in files_of("keda") for body in file.documents if body.get("kind") == "ScaledObject"
+    ]
+    (new,) = (body["metadata"]["name"] for body in bodies if "prefill" in body["metadata"]["name"])
+    items = [
+        saved_object("ScaledObject", new, "chat-prefill"),
+        saved_object("ScaledObject", "old", "chat-decode"),
+        saved_object("HorizontalPodAutoscaler", "keda-hpa-old", "chat-decode", ownerReferences=[{}]),
+        saved_object("HorizontalPodAutoscaler", "plain", "chat-prefill"),
+        saved_object("HorizontalPodAutoscaler", "web", "web"),
+    ]
+    save, delete = (c for c in commands(guide_of("keda").check) if "jq" in c)
+    (kept,) = re.findall(r"jq '(.*)' > before.json", save)
+    (rivals,) = re.findall(r"jq -r '(.*)' before.json \| xargs -r kubectl delete -n prod", delete)
+    saved = run_jq(kept, json.dumps({"items": items}))
+    assert [one["metadata"] for one in json.loads(saved)["items"]] == [
+        {"name": name} for name in (new, "old", "plain", "web")
+    ]
+    assert run_jq("-r", rivals, saved).split() == ["scaledobject/old", "horizontalpodautoscaler/plain"]
+
+
+def run_jq(*given: str) -> str:
+    """What jq prints of the last argument."""
+    found = subprocess.run(
+        [needs("jq"), *given[:-1]], input=given[-1], capture_output=True, text=True, check=True
+    )
+    return found.stdout
 
 
 def test_a_patch_is_taken_back_by_a_patch() -> None:
