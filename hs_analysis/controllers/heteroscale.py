@@ -564,7 +564,9 @@ class HeteroScaleBatch(PerLane):
             return worst
         for guard in pool.guards:
             key = guard.key
-            ratio = self._window.read(lambda s, key=key: fleet.scraped.mean(key, s)) / guard.limit
+            latency_s = self._window.read(lambda s, key=key: fleet.scraped.mean(key, s))
+            with np.errstate(invalid="ignore"):  # a latency that is not known, where nothing is watched
+                ratio = latency_s / guard.limit
             known = np.isfinite(ratio)
             passed, add = ratio > guard.above, np.float64(-np.inf)
             if some(passed):

@@ -248,9 +248,9 @@ def test_missing_guard_forbids_scale_in_unless_idle() -> None:
 
 
 def test_a_guard_without_a_limit_watches_nothing() -> None:
-    """Neither a latency that is missing nor a high one holds a pool that shrinks."""
+    """Neither a latency that is missing, high or not known holds a pool that shrinks."""
     free = control(prefill={"guards": (LatencyGuard("ttft", "prefill", math.inf, TIERS),)})
-    for ttft in (None, 50.0):
+    for ttft in (None, 50.0, math.inf):
         counts, orders = ask(free, 200.0, t_s=10_000.0, ttft=ttft)
         assert counts == ask(control(), 200.0, t_s=10_000.0)[0]
         assert why(orders, "decode") == Why.SHRINKS
