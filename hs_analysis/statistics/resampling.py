@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from hs_analysis.schema.constants import CLAIM_CHANCE
+from hs_analysis.schema.constants import CLAIM_CHANCE, NORMAL_95
 from hs_analysis.statistics.constants import EFFECTIVE_MIN, QUIET_BAND, QUIET_LAGS
 
 Floats = NDArray[np.float64]
@@ -166,13 +166,30 @@ def block_correlations(x: Floats, y: Floats, starts: Integers, block: int) -> Fl
     return np.asarray(rho[:, 0] if y.ndim == 1 else rho, dtype=float)
 
 
+def fisher_interval(value: float, draws: Floats) -> tuple[float, float]:
+    """Return the 95 % interval of a correlation from bootstrap draws; (NaN, NaN) below two draws.
+
+    z = artanh(r) of the value, ± 1.96 standard deviations of that of the draws (Fisher 1921). Where the draws
+    lie is not looked at: a rank correlation near 1 is lower in nearly every resample, since rows that are
+    drawn twice tie, so that percentiles lie below the value and miss what lies above it.
+    """
+    finite = draws[np.isfinite(draws)]
+    if finite.size < 2:
+        return math.nan, math.nan
+    # A perfect correlation, rounding or not, has a large z, and one and the same.
+    z = np.arctanh((1.0 - 1e-9) * np.clip(np.append(finite, value), -1.0, 1.0))
+    half = NORMAL_95 * float(np.std(z[:-1]))
+    low, high = math.tanh(z[-1] - half), math.tanh(z[-1] + half)
+    return min(low, value), max(high, value)
+
+
 def percentile_interval(
     draws: Floats, level: float = 1.0 - CLAIM_CHANCE, holding: float | None = None
 ) -> tuple[float, float]:
     """Return the central interval of bootstrap draws; NaN draws are left out, (NaN, NaN) below two draws.
 
     ``holding`` is a value that the interval is stretched to: that of the rows themselves, where draws lie to
-    one side of it. A rank correlation near 1 is lower in every resample, since rows that are drawn twice tie.
+    one side of it.
     """
     finite = draws[np.isfinite(draws)]
     if finite.size < 2:

@@ -23,7 +23,7 @@ from hs_analysis.statistics.episodes import operating_rows
 from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
 from hs_analysis.statistics.noise import MAD_TO_SD
 from hs_analysis.statistics.ranks import drawn_ranks, mean_ranks
-from hs_analysis.statistics.resampling import block_correlations, percentile_interval
+from hs_analysis.statistics.resampling import block_correlations, fisher_interval, percentile_interval
 from hs_analysis.statistics.smoothing import highpass, positive_log
 from hs_analysis.study.constants import (
     DRIFT_BLOCK_ROWS,
@@ -272,9 +272,9 @@ def associate(x: Floats, y: Floats, resamples: Integers, block: int | None = Non
     ranks = correlation(drawn_ranks(x, resamples), drawn_ranks(y, resamples))
     return Association(
         linear,
-        percentile_interval(draws, holding=linear),
+        fisher_interval(linear, draws),
         ranked,
-        percentile_interval(ranks, holding=ranked),
+        fisher_interval(ranked, ranks),
     )
 
 

@@ -11,6 +11,7 @@ from hs_analysis.statistics.resampling import (
     autocorrelation,
     block_correlations,
     block_length,
+    fisher_interval,
     moving_block_indices,
     n_effective,
     percentile_interval,
@@ -111,6 +112,16 @@ def test_percentile_interval_leaves_out_missing_draws():
     low, high = percentile_interval(np.array([np.nan, *np.linspace(0, 100, 101)]))
     assert (low, high) == pytest.approx((2.5, 97.5))
     assert all(map(math.isnan, percentile_interval(np.array([1.0, np.nan]))))
+
+
+def test_interval_of_a_correlation_is_symmetric_in_fishers_z():
+    """Draws give the spread alone; a perfect correlation has no spread, rounding or not."""
+    low, high = fisher_interval(0.9, np.tanh(np.array([0.9, 1.0, 1.1])))
+    sd = math.sqrt(0.02 / 3)
+    assert (low, high) == pytest.approx(np.tanh(math.atanh(0.9) + np.array([-1.96, 1.96]) * sd))
+    assert fisher_interval(1.0, np.array([1.0, 1.0 - 1e-15, 1.0 + 1e-15])) == pytest.approx((1.0, 1.0))
+    assert fisher_interval(0.0, np.zeros(5)) == (0.0, 0.0)
+    assert all(map(math.isnan, fisher_interval(0.5, np.array([0.5, np.nan]))))
 
 
 @given(n=st.integers(4, 80), block=st.integers(1, 20), seed=st.integers(0, 50))

@@ -155,6 +155,22 @@ def test_correlations_equal_scipy_and_do_not_fail_on_constants(rng):
     assert found.spearman_ci[0] < found.spearman < found.spearman_ci[1]
 
 
+def test_the_interval_of_a_close_rank_correlation_holds_the_true_one():
+    """Resamples of a close relation rank lower than their rows, and the truth may lie above these.
+
+    Of 120 histories of 144 independent rows; 95 % intervals hold it in 106 but for one time in 1,000.
+    """
+    spread, held = 0.05 / 0.45, 0
+    true = 6 / np.pi * np.arcsin(0.5 / math.hypot(1.0, spread))  # of two normal variables (Pearson 1907)
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=144)
+        y = x + spread * rng.normal(size=144)
+        low, high = associate(x, y, rng.integers(0, 144, size=(200, 144))).spearman_ci
+        held += low <= true <= high
+    assert held >= 106
+
+
 def test_highpass_tells_a_trend_from_a_relation(rng):
     """Two series with one trend have none left; a shared wobble stays."""
     trend = np.linspace(0, 5, 200)
