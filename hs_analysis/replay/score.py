@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hs_analysis.replay.constants import ANOTHER_DAY_SD, BLOCK_HOURS
 from hs_analysis.replay.demand import Floats, rows_of, trailing_mean
@@ -22,7 +23,7 @@ from hs_analysis.schema.constants import DAY_S, GROUP_MIN, HOUR_S, MAJORITY, NOR
 from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 from hs_analysis.schema.replays import PolicyReplay
 from hs_analysis.schema.results import Interval
-from hs_analysis.statistics.resampling import moving_block_indices, percentile_interval
+from hs_analysis.statistics.resampling import few_pieces, moving_block_indices, percentile_interval
 
 
 @dataclass(frozen=True)
@@ -322,14 +323,17 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
     """Add 95 % intervals of hours, violations and the savings; ``pieces`` are those of every row, by name.
 
     The same pieces are drawn for the policy and for what it is set against, so that a saving's interval is
-    paired. Hours, and time and tokens over the limit, are scaled to the scored time of the window. With fewer
-    than three days, hours are drawn in blocks, which tells nothing of how days differ: a policy's savings
+    paired. Hours, and time and tokens over the limit, are scaled to the scored time of the window. Days are
+    few, and their intervals stretched for that (``few_pieces``), to what a figure can be at most. With fewer
+    than three days hours are drawn in blocks, which tells nothing of how days differ: a policy's savings
     against what ran and static peak are widened by that (``ANOTHER_DAY_SD``), and the instance-hours have no
     interval, because they follow the cycle of the day, which no drawing of hours keeps. With fewer than eight
     hours there is none at all, and the reason is given.
     """
-    if (pieces[row.policy].days.rows > 0).sum() >= GROUP_MIN:
+    days, stretch = _whole_days(pieces[row.policy]), 1.0
+    if days >= GROUP_MIN:
         basis, block, cuts = "days", 1, {name: of.days for name, of in pieces.items()}
+        stretch = few_pieces(days)
     elif (pieces[row.policy].hours.rows > 0).sum() >= LEAST_HOURS:
         basis, block, cuts = "hours", BLOCK_HOURS, {name: of.hours for name, of in pieces.items()}
     else:
@@ -337,22 +341,22 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
     own = cuts[row.policy]
     full = np.flatnonzero(own.rows > 0)
     drawn = full[moving_block_indices(full.size, block, draws, np.random.default_rng(seed))]
-
-    def interval(value: float | None, part: Floats, of: Floats, *, times: float = 1.0) -> Interval | None:
-        if value is None:
-            return None
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return _interval_of(part[drawn].sum(axis=1) / of[drawn].sum(axis=1) * times, value)
+    interval = _Drawn(drawn, stretch).interval
 
     def saving(value: float | None, baseline: str) -> Interval | None:
-        return None if value is None else interval(value, cuts[baseline].cost - own.cost, cuts[baseline].cost)
+        if value is None:
+            return None
+        base = cuts[baseline].cost
+        return interval(value, base - own.cost, base, within=(-np.inf, 1.0))
 
     hours, judged_s = row.instance_hours if basis == "days" else None, own.judged_s.sum()
     found = replace(
         row,
         instance_hours_ci=interval(hours, own.hours, own.rows, times=own.rows.sum()),
-        slo_violation_ci=interval(row.slo_violation_ratio, own.over_s, own.judged_s),
-        slo_violation_s_ci=interval(row.slo_violation_s, own.over_s, own.judged_s, times=judged_s),
+        slo_violation_ci=interval(row.slo_violation_ratio, own.over_s, own.judged_s, within=(0.0, 1.0)),
+        slo_violation_s_ci=interval(
+            row.slo_violation_s, own.over_s, own.judged_s, times=judged_s, within=(0.0, judged_s)
+        ),
         slo_violation_tokens_ci=interval(
             row.slo_violation_tokens, own.over_tokens, own.judged_s, times=judged_s
         ),
@@ -363,6 +367,40 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
         interval_basis=basis,
     )
     return found if basis == "days" else _of_another_day(found)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Pieces drawn anew, shape (draws, pieces), and by how much intervals of them are stretched."""
+
+    pieces: NDArray[np.int64]
+    stretch: float
+
+    def interval(
+        self,
+        value: float | None,
+        part: Floats,
+        of: Floats,
+        *,
+        times: float = 1.0,
+        within: Interval = (0.0, np.inf),
+    ) -> Interval | None:
+        """Return the interval of a figure, Σ part ÷ Σ of · times; None without a figure or draws of it."""
+        if value is None:
+            return None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = part[self.pieces].sum(axis=1) / of[self.pieces].sum(axis=1) * times
+        low, high = percentile_interval(found, holding=value)
+        if np.isnan(low):
+            return None
+        low, high = (value + self.stretch * (end - value) for end in (low, high))
+        return max(low, within[0]), min(high, within[1])
+
+
+def _whole_days(of: Pieces) -> int:
+    """Return how many days are scored for half their length or more: a short capture is no day."""
+    least = of.hours.rows.max(initial=0.0) * DAY_S / HOUR_S / 2.0
+    return int((of.days.rows >= max(least, 1.0)).sum())
 
 
 def _of_another_day(row: PolicyReplay) -> PolicyReplay:
@@ -382,8 +420,3 @@ def _widened(value: float | None, inside: Interval | None) -> Interval | None:
         return inside
     low, high = (float(np.hypot(end - value, NORMAL_95 * ANOTHER_DAY_SD)) for end in inside)
     return value - low, min(1.0, value + high)
-
-
-def _interval_of(draws: Floats, value: float) -> Interval | None:
-    low, high = percentile_interval(draws, holding=value)
-    return None if np.isnan(low) else (low, high)
