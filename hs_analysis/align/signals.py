@@ -90,21 +90,45 @@ def _spread(counts: tuple[np.ndarray, np.ndarray] | None, span: WindowRange) -> 
     return found
 
 
+class _Sum:
+    """A sum that keeps what rounding takes from it (Knuth's two-sum), so that no order of terms shows.
+
+    Names of pods decide in which order they are read, and say nothing of the service.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._near, self._lost = np.zeros(size), np.zeros(size)
+
+    def add(self, values: np.ndarray) -> None:
+        """Add values, shape (windows,)."""
+        near = self._near + values
+        with np.errstate(invalid="ignore"):
+            back = near - self._near
+            lost = (self._near - (near - back)) + (values - back)
+        self._lost += np.where(np.isfinite(lost), lost, 0.0)  # of what is infinite nothing is lost
+        self._near = near
+
+    @property
+    def value(self) -> np.ndarray:
+        """The sum, shape (windows,)."""
+        return self._near + self._lost
+
+
 class _PoolWindows:
     """The emitters of a formula added up; shape (windows,) each."""
 
     def __init__(self, size: int) -> None:
-        self.total, self.mean, self.below, self.covered = (np.zeros(size) for _ in range(4))
+        self.total, self.mean, self.below, self.covered = (_Sum(size) for _ in range(4))
         self.emitters, self.reporting, self.begun, self.ended = (np.zeros(size) for _ in range(4))
         self.pooled, self.there = (np.zeros(size, bool) for _ in range(2))
 
     def add(self, one: EmitterParts, parts: int, *, pooled: bool) -> None:
         """Add an emitter; a window in which a part of the formula is missing is no zero."""
         there, whole = one.parts > 0, one.parts == parts
-        self.total += np.where(whole, one.total, 0.0)
-        self.mean += np.where(whole, one.mean, 0.0)
-        self.below += np.where(whole, one.below, 0.0)
-        self.covered += np.where(whole, one.coverage, 0.0)
+        self.total.add(np.where(whole, one.total, 0.0))
+        self.mean.add(np.where(whole, one.mean, 0.0))
+        self.below.add(np.where(whole, one.below, 0.0))
+        self.covered.add(np.where(whole, one.coverage, 0.0))
         self.emitters += whole
         self.reporting += whole & pooled
         self.pooled |= there & pooled
@@ -163,7 +187,7 @@ def _formula_rows(
     instances = np.where(pool.pooled, instances, np.nan)
     alive = np.cumsum(pool.begun) - (np.cumsum(pool.ended) - pool.ended)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = pool.covered / np.where(np.isnan(instances), alive, pool.emitters)
+        share = pool.covered.value / np.where(np.isnan(instances), alive, pool.emitters)
         coverage = np.where(pool.emitters > 0, share, 0.0)
         value = _pool_value(term["pool"], pool, instances)
         few = (coverage < least_coverage) | (pool.reporting < LEAST_REPORTING * instances)
@@ -184,12 +208,14 @@ def _formula_rows(
 
 def _pool_value(kind: str, pool: _PoolWindows, instances: np.ndarray) -> np.ndarray:
     """Return the value of the pool, NaN where there is none."""
+    total = pool.total.value
     if kind == "mean":
-        return pool.mean / pool.emitters
+        return pool.mean.value / pool.emitters
     if kind == "ratio":
-        return np.where(pool.below == 0, np.nan, pool.total / pool.below)
+        below = pool.below.value
+        return np.where(below == 0, np.nan, total / below)
     short = (instances > pool.reporting) & (pool.reporting > 0)
-    value = np.where(short, pool.total / pool.reporting * instances, pool.total)
+    value = np.where(short, total / pool.reporting * instances, total)
     return np.where(pool.emitters > 0, value, np.nan)
 
 

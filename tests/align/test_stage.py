@@ -156,6 +156,23 @@ def test_names_of_pods_do_not_matter(tmp_path: Path, whole: Aligned) -> None:
     _tables_equal(aligned(tmp_path, [rename(e) for e in MADE.elements]), whole)
 
 
+def test_the_order_of_pods_leaves_no_trace_in_the_last_digits(tmp_path: Path) -> None:
+    """Gauges that differ from pod to pod, summed and averaged in the reverse order of names, bit by bit."""
+    rng, pods = np.random.default_rng(0), [f"w-decode-{i}" for i in range(3)]
+
+    def unlike(element: Element) -> Element:
+        if element["metric"].get("pod") not in pods or "vllm:" not in element["metric"]["__name__"]:
+            return element
+        factor = rng.uniform(0.3, 1.7)
+        return {**element, "values": [[t, repr(factor * float(v))] for t, v in element["values"]]}
+
+    made = [unlike(element) for element in MADE.elements]
+    swapped = dict(zip(pods, reversed(pods), strict=True))
+    other = [{**e, "metric": {k: swapped.get(v, v) for k, v in e["metric"].items()}} for e in reversed(made)]
+    tables = [frame_of(aligned(tmp_path / name, one)).table for name, one in (("a", made), ("b", other))]
+    assert_frame_equal(*tables, check_exact=True)
+
+
 def test_files_split_by_time_are_the_same_input(tmp_path: Path, whole: Aligned) -> None:
     """Chunks of a longer range, with one sample in both, are put together again."""
     middle = START + 3000
