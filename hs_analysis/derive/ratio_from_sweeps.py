@@ -63,7 +63,7 @@ def with_undeclared_test(ratio: PdRatio, frame: ServiceFrame) -> PdRatio:
     for number in np.unique(group):
         held = [pool[(group == number) & (pool > 0)] for pool in counts]
         usual = [float(np.median(one)) if one.size else math.nan for one in held]
-        if not all((one == own).mean() > MAJORITY for one, own in zip(held, usual, strict=True)):
+        if not all(one.size and (one == own).mean() > MAJORITY for one, own in zip(held, usual, strict=True)):
             return ratio
         splits.append((round(usual[0]), round(usual[1])))
     if len(set(splits)) < 2:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from derive.bench import paper, silicon
-from derive.synthetic import SETTINGS, day_frame, sweep_frame
+from derive.synthetic import SETTINGS, day_frame, sweep_frame, with_columns
 
 from hs_analysis.derive import bench_sweeps, derive_service, services_of_tests
 from hs_analysis.derive.ratio_from_sweeps import with_benchmarks, with_undeclared_test
@@ -129,6 +129,8 @@ def test_short_captures_of_several_splits_look_like_a_ratio_test() -> None:
     assert with_undeclared_test(thin, as_production(sweep_frame(2.0, 3.0, EIGHT[:1]))) == thin
     other = replace(UNKNOWN, reason=Reason("capacity_refused", "no capacity"))
     assert with_undeclared_test(other, frame) == other
+    none = with_columns(frame, {"instances@prefill": np.zeros(frame.table.height)})
+    assert with_undeclared_test(thin, none) == thin  # without a warning of NumPy's in between
 
 
 def test_a_sweep_whose_best_split_is_its_edge_bounds_the_ratio() -> None:
