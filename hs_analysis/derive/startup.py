@@ -13,6 +13,7 @@ from scipy.special import bdtr
 from hs_analysis import evidence
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import CLAIM_CHANCE, GROUP_MIN
+from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Interval, Reason, Startup
 from hs_analysis.schema.settings import Settings
 
@@ -27,10 +28,10 @@ ASKED_BY = {
 """What says when an instance was asked for, in words, the better first."""
 
 LEFT_OUT = {
-    "target": "the time until its pod was placed is not in it",
-    "process": "the time to place its pod and to pull its image is not in it",
+    "target": "; the time until its pod was placed is not in it",
+    "process": "; the time to place its pod and to pull its image is not in it",
 }
-"""What a start that is seen late leaves out of the time."""
+"""What a start that is seen late leaves out of the time, as the rest of a sentence."""
 
 SEEN_LATE = ("replicas", "target")
 """What shows the asking in the first sample after it, up to one interval late."""
@@ -79,7 +80,7 @@ def startup_of(instance_startups: pl.DataFrame, role: str, service: str) -> Star
         if times.size >= GROUP_MIN:
             text = (
                 f"median of {times.size} births, each from {words} to its first request, "
-                f"to within {resolution:.0f} s" + (f"; {LEFT_OUT[source]}" if source in LEFT_OUT else "")
+                f"to within {resolution:.0f} s{_few_words(times.size)}{LEFT_OUT.get(source, '')}"
             )
             low, high = median_interval(times)
             seen_late = resolution if source in SEEN_LATE else 0.0
@@ -109,8 +110,8 @@ def startup_of(instance_startups: pl.DataFrame, role: str, service: str) -> Star
         return _refused(role, reason, count, link)
     low, high = median_interval(times)
     return Startup(
-        role=role, value_s=least_s, ci=(max(0.0, low), high), births=count,
-        status="floor", reason=reason, source="", evidence=link,
+        role=role, value_s=least_s, ci=(max(0.0, low), high), births=count, status="floor",
+        reason=replace(reason, text=text + _few_words(count)), source="", evidence=link,
     )  # fmt: skip
 
 
@@ -156,6 +157,14 @@ def median_interval(values: Floats) -> Interval:
     below = bdtr(np.arange(values.size), values.size, 0.5)
     k = max(1, int(np.searchsorted(below, CLAIM_CHANCE / 2.0)))
     return float(values[k - 1]), float(values[-k])
+
+
+def _few_words(count: int) -> str:
+    """Return what an interval of a median of few is worth, as the rest of a sentence; of more nothing."""
+    sure = 1.0 - 2.0 ** (1 - count)
+    if sure >= 1.0 - CLAIM_CHANCE:
+        return ""
+    return f"; the interval is the range of all {count}, which holds the true median in {percent(sure)}"
 
 
 def with_measured(settings: Settings, startups: Sequence[Startup]) -> Settings:

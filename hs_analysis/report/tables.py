@@ -252,7 +252,7 @@ def startups(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[st
         ]
         rows.append({"id": anchors.claim(path, took["text"]), "cells": cells, "path": path})
     heads = ["pool", "start-up time", "instances that came", "status", "reason"]
-    return table("Start-up times; intervals are 95 %", heads, rows)
+    return table("Start-up times; intervals are 95 %, of fewer than six instances the range", heads, rows)
 
 
 def findings(frame: pl.DataFrame, level: Sequence[str] = ("fail", "warn")) -> dict[str, Any]:

@@ -49,6 +49,9 @@ def test_three_births_give_their_median_less_half_a_scrape() -> None:
     assert found.source == "pod_created"
     assert found.reason is not None
     assert "median of 3 births" in found.reason.text
+    assert "the range of all 3, which holds the true median in 75 %" in found.reason.text
+    six = startup_of(births([300.0, 240.0, 900.0, 310.0, 290.0, 280.0]), "decode", "s")
+    assert "range" not in six.reason.text  # 97 %
 
 
 def test_both_ends_are_seen_late_where_replicas_say_when() -> None:
@@ -98,6 +101,7 @@ def test_without_the_asking_there_is_a_lower_bound_that_is_not_used() -> None:
     found = startup_of(births([None] * 3, idle_s=90.0), "decode", "s")
     assert (found.status, found.value_s) == ("floor", 60.0)
     assert with_measured(replace(SETTINGS, startup_s={}), [found]).startup_s == {}
+    assert found.reason.text.endswith("the true median in 75 %")
     at_once = startup_of(births([None] * 3), "decode", "s")
     assert (at_once.status, at_once.value_s) == ("refused", None)
 
