@@ -20,7 +20,7 @@ from hs_analysis.derive.targets import LoadTarget
 from hs_analysis.schema.aligned import HIT_RATE_TEXT, ServiceFrame
 from hs_analysis.schema.constants import DECILES, DEMAND_QUANTILE, SYSTEMATIC_SHARE
 from hs_analysis.schema.results import Interval, PdRatio, RatioWindow, Reason, Refusal
-from hs_analysis.statistics.resampling import percentile_interval
+from hs_analysis.statistics.resampling import block_length, moving_block_indices, percentile_interval
 
 Floats = NDArray[np.float64]
 
@@ -206,11 +206,15 @@ def _from_mix(targets: dict[str, LoadTarget], mix: Mix, rng: np.random.Generator
 def _one_primary_bound(
     value: float, mix: Mix, found: _Balance, rng: np.random.Generator
 ) -> tuple[float, Interval]:
-    """Return what the 95 % quantile of the hourly mix needs, at least the balance, and its interval."""
+    """Return what the 95 % quantile of the hourly mix needs, at least the balance, and its interval.
+
+    Hours are drawn in blocks, as long as hours resemble each other.
+    """
     if not mix.busy.size:
         return value, log_interval(value, mix.draws * found.draws, found.systematic)
     safe = float(np.quantile(mix.busy, DEMAND_QUANTILE)) * found.scale
-    picks = rng.integers(0, mix.busy.size, (found.draws.size, mix.busy.size))
+    block = block_length(np.log(mix.busy), np.log(mix.busy))
+    picks = moving_block_indices(mix.busy.size, block, found.draws.size, rng)
     draws = np.quantile(mix.busy[picks], DEMAND_QUANTILE, axis=1) * found.draws
     low, high = log_interval(safe, draws, found.systematic)
     bound = max(safe, value)

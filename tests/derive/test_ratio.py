@@ -12,7 +12,8 @@ from scipy.stats import binom
 from seeds import first
 
 from hs_analysis.derive import derive_service
-from hs_analysis.derive.ratio import integer_pairs
+from hs_analysis.derive.mix import Mix
+from hs_analysis.derive.ratio import _Balance, _one_primary_bound, integer_pairs
 from hs_analysis.schema.results import PdRatio
 from hs_analysis.schema.settings import Slo
 
@@ -29,6 +30,19 @@ def true_ratio(frame, service: Service | None = None) -> float:
     service = service or Service()
     mix = frame.values("offered_tps", "prefill").sum() / frame.values("offered_tps", "decode").sum()
     return mix * service.decode_capacity / service.prefill_capacity
+
+
+def test_hours_that_resemble_their_neighbours_say_less_of_the_busiest() -> None:
+    """The bound of a mix that wanders over days is less certain than that of the same hours in any order."""
+    hours = np.exp(0.3 * np.sin(np.arange(168) * 2 * np.pi / 84))
+    balance = _Balance(True, 1.0, np.ones(400), 0.0, 1.0)
+
+    def width(busy: np.ndarray) -> float:
+        mix = Mix(1.0, np.ones(400), (), busy, 0.0, 0.3)
+        _, (low, high) = _one_primary_bound(1.0, mix, balance, np.random.default_rng(0))
+        return high - low
+
+    assert width(hours) > 2.0 * width(np.random.default_rng(1).permutation(hours))
 
 
 def test_balance_is_recovered_with_its_interval() -> None:
