@@ -51,6 +51,7 @@ from hs_analysis.schema.constants import (
 )
 from hs_analysis.schema.results import Interval
 from hs_analysis.schema.settings import Slo
+from hs_analysis.statistics.between_edges import broken
 from hs_analysis.statistics.binomial import logistic_line
 from hs_analysis.statistics.episodes import Run, episodes, runs_until_clean
 from hs_analysis.statistics.isotonic import monotone_fit
@@ -84,9 +85,7 @@ def share_limit(slo: Slo) -> float:
 
 def violating(share: Floats, slo: Slo) -> NDArray[np.bool_]:
     """Return which rows have more samples over the limit than the SLO allows; NaN does not violate."""
-    # A share is a quotient of counts: the allowance itself must not fail by a rounding error.
-    mask: NDArray[np.bool_] = share > share_limit(slo) + 1e-9
-    return mask
+    return broken(share, slo.quantile)
 
 
 def logistic(load: Floats, share: Floats, slo: Slo) -> Crossing | None:

@@ -23,6 +23,7 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import BACKLOG_S, GROUP_MIN, HOUR_S
 from hs_analysis.schema.results import Derived, Interval
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.statistics.between_edges import broken
 from hs_analysis.statistics.isotonic import rising_shares
 from hs_analysis.statistics.queueing import size_factor
 
@@ -115,11 +116,10 @@ def over_limit(part: DemandTrace, latency: str, slo: Slo) -> tuple[Floats, Float
     over, least = share("over"), share("over_least")
     most = over if over is not None else nothing
     least = least if least is not None else most
-    allowed = 1 - slo.quantile
-    return (
-        np.where(~np.isnan(most), (least > allowed).astype(float), np.nan),
-        np.where(~np.isnan(most), (most > allowed).astype(float), np.nan),
+    sure, possible = (
+        np.where(np.isnan(most), np.nan, broken(shares, slo.quantile)) for shares in (least, most)
     )
+    return sure, possible
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,15 @@ class SharesOver:
     other: Floats
 
 
+def broken(share: Floats, quantile: float) -> Mask:
+    """Return which windows have more samples over a limit than 1 − quantile; NaN is none.
+
+    A share is a quotient of counts: the allowance itself must not fail by a rounding error.
+    """
+    mask: Mask = share > 1.0 - quantile + ALL_OR_NONE
+    return mask
+
+
 def shares_over(
     over_low: Floats,
     over_high: Floats,

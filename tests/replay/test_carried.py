@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from replay.services import D_CAPACITY, SETTINGS, day, derived, service
 
+from hs_analysis.derive.capacity_laws import violating
 from hs_analysis.replay.backtest import is_one_day, replay_day, replay_service
-from hs_analysis.replay.carried import Laws, SeenLoads, laws_of, violation_bounds
+from hs_analysis.replay.carried import Laws, SeenLoads, laws_of, over_limit, violation_bounds
 from hs_analysis.replay.constants import ANOTHER_DAY_SD, CALM_REACH
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
@@ -38,6 +39,16 @@ def roomy(rows: int = ROWS, over: float = 0.0) -> ServiceFrame:
     """Return days of a decode pool of four that peak at the floor; no window, or all, over the limit."""
     load = np.concatenate([day(1440, 4 * FLOOR / 1.7, seed=n) for n in range(-(-rows // 1440))])[:rows]
     return service({"decode": load}, {"decode": 4}, **seen(np.full(rows, over)))
+
+
+def test_as_many_over_the_limit_as_are_allowed_break_nothing() -> None:
+    """One in ten at the 90 % quantile, where 1 − 0.9 is a hair under 0.1: as capacities count windows."""
+    slo = replace(SETTINGS.slo, quantile=0.9)
+    shares = np.array([0.1, 0.1 + 1e-6, np.nan])
+    (part,) = demands(service({"decode": np.full(3, 100.0)}, {"decode": 4}, **seen(shares)))
+    for found in over_limit(part, "tbt", slo):
+        np.testing.assert_array_equal(found, [0.0, 1.0, np.nan])
+    assert violating(shares, slo).tolist() == [False, True, False]
 
 
 def at(counts: float, frame: ServiceFrame, law: Laws) -> SimulationResult:
