@@ -436,7 +436,7 @@ STEADY_MIN_S = ROWS_MIN * SUSTAINED_S
 
 def load_range(load: Floats) -> float:
     """Return q95 ÷ q05 of the load in its operating range, NaN without rows."""
-    inside = load[operating_rows(load, np.isfinite(load) & (load > 0))]
+    inside = load[operating_rows(load, np.isfinite(load)) & (load > 0)]
     if inside.size == 0:
         return math.nan
     low, high = np.quantile(inside, LOAD_RANGE_QUANTILES)

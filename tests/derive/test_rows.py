@@ -9,8 +9,9 @@ from derive.synthetic import SETTINGS, day_frame, frame_of, with_columns
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.rows import centred_mean, role_rows, trailing_mean, waits_for_decode
+from hs_analysis.derive.rows import centred_mean, load_range, role_rows, trailing_mean, waits_for_decode
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.study import effects as study
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +174,11 @@ def test_missing_shares_are_unknown_not_zero(frame) -> None:
         frame, table=frame.table.with_columns(pl.lit(None, pl.Float64).alias("ttft_over@service"))
     )
     assert not role_rows(blank, "prefill", SETTINGS).labelled.any()
+
+
+@given(idle=st.integers(0, 400), seed=st.integers(0, 20))
+def test_the_range_of_a_load_is_that_of_the_study(idle: int, seed: int) -> None:
+    """Rows without load count for its 95 % quantile in both, or two stages print two ranges of one load."""
+    busy = np.random.default_rng(seed).lognormal(0.0, 1.0, 200)
+    load = np.concatenate([busy, np.zeros(idle), [np.nan]])
+    assert load_range(load) == study.load_range(load[study.operating_range(load)])
