@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from hs_analysis.schema.constants import NORMAL_95
+
 
 def quantile_groups(points: pl.DataFrame) -> pl.DataFrame:
     """Return groups of windows of about equal load: load, share over the limit, its Wilson interval, windows.
@@ -21,7 +23,7 @@ def quantile_groups(points: pl.DataFrame) -> pl.DataFrame:
         over=pl.col("violates").sum().cast(pl.Float64),
         windows=pl.len().cast(pl.Float64),
     )
-    z = 1.96  # two-sided 95 % normal quantile
+    z = NORMAL_95
     p, m = pl.col("over") / pl.col("windows"), pl.col("windows")
     centre = (p + z * z / (2 * m)) / (1 + z * z / m)
     half = z / (1 + z * z / m) * (p * (1 - p) / m + z * z / (4 * m * m)).sqrt()
