@@ -18,7 +18,7 @@ from hs_analysis.cli.tables import (
     recommended,
     refusals,
 )
-from hs_analysis.schema.results import ALARM, ROWS_LOST, WITHOUT_SERVICE
+from hs_analysis.schema.results import ALARM, CHECK_FAILED, ROWS_LOST, WITHOUT_SERVICE
 
 if TYPE_CHECKING:
     from hs_analysis.report.answer import Answer
@@ -29,6 +29,7 @@ _ON_TOP = (
     WITHOUT_SERVICE,
     ALARM,
     ROWS_LOST,
+    CHECK_FAILED,
     "input_broken",
 )  # said in the first lines
 
@@ -74,6 +75,9 @@ def run_result(
     blocks: list[Block] = [f"WARNING: {text}" for text in first_line.without_service(summary)]
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
     blocks += [f"WARNING: not used: {w['text']}" for w in summary["warnings"] if w["code"] == ROWS_LOST]
+    blocks += [
+        f"WARNING: numbers are wrong: {w['text']}" for w in summary["warnings"] if w["code"] == CHECK_FAILED
+    ]
     for each, own in zip(chosen, said, strict=True):
         first, *rest = _answer_lines(own, len(services))
         blocks += [first, *_alarms(each[0]), *rest]

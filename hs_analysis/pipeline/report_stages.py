@@ -355,7 +355,9 @@ def _summary(work: Work) -> dict[str, Any]:
     services: list[dict[str, Any]] = []
     warnings = summary.unserved_warnings([one.sentence() for one in without_service(work.run, work.settings)])
     warnings += _input_warnings(work)
-    warnings += summary.idle_warnings(tables.read(work.run, "findings"))
+    findings = tables.read(work.run, "findings")
+    warnings += summary.failed_warnings(findings)
+    warnings += summary.idle_warnings(findings)
     if work.settings.excluded:
         warnings.append(summary.excluded_warning(work.settings.excluded))
     policies, _ = _policies(work.run)

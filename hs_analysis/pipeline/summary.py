@@ -16,6 +16,7 @@ from hs_analysis.schema.number_text import percent, percent_beside
 from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import (
     ALARM,
+    CHECK_FAILED,
     IDLE_INSTANCES,
     ROWS_LOST,
     WITHOUT_SERVICE,
@@ -271,6 +272,25 @@ def idle_warnings(findings: pl.DataFrame) -> list[dict[str, str]]:
         {"code": IDLE_INSTANCES, "text": f"{one['service']}: {one['text']}"}
         for one in findings.iter_rows(named=True)
         if one["check"] == IDLE_INSTANCES
+    ]
+
+
+_TOLD_BESIDE = ("files", "plan", "limits")
+"""Checks whose failures an answer tells in other words: of broken files, of chunks, of an SLO's edges."""
+
+
+def failed_warnings(findings: pl.DataFrame) -> list[dict[str, str]]:
+    """Return a warning for every check that says the input makes numbers wrong.
+
+    Parameters
+    ----------
+    findings
+        Frame of contract FINDINGS.
+    """
+    return [
+        {"code": CHECK_FAILED, "text": f"{one['service']}: {one['text']}" if one["service"] else one["text"]}
+        for one in findings.iter_rows(named=True)
+        if one["level"] == "fail" and one["check"] not in _TOLD_BESIDE
     ]
 
 

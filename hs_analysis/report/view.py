@@ -51,7 +51,7 @@ from hs_analysis.report.wording import (
     status,
 )
 from hs_analysis.schema.names import BASELINES
-from hs_analysis.schema.results import ROWS_LOST
+from hs_analysis.schema.results import CHECK_FAILED, ROWS_LOST
 
 YAML_LINK = re.compile(r"(?:report\.html#/|hsa:[^/\s\"']+/)?([^\s/\"'#{},\[\]]+/[a-z_]+/[^\s/\"',{}\[\]]+)")
 
@@ -143,6 +143,7 @@ def build(
         "unserved": first_line.without_service(summary),
         "broken": [str(w.get("text") or "") for w in warnings if w.get("code") == "input_broken"],
         "lost": [str(w.get("text") or "") for w in warnings if w.get("code") == ROWS_LOST],
+        "failed": [str(w.get("text") or "") for w in warnings if w.get("code") == CHECK_FAILED],
         "warnings": [{"code": str(w.get("code") or ""), "text": str(w.get("text") or "")} for w in warnings],
         "inputs": inputs,
         "reproduce": reproduce,

@@ -29,9 +29,10 @@ SpeedBasis = Literal["capacity", "profile", "equal_queue", "bench"]
 ReleaseKind = Literal["released", "tried", "under_way"]
 
 WITHOUT_SERVICE, ALARM = "instances_without_service", "policy_alarm"
-IDLE_INSTANCES, ROWS_LOST = "idle_instances", "rows_lost"
+IDLE_INSTANCES, ROWS_LOST, CHECK_FAILED = "idle_instances", "rows_lost", "check_failed"
 """Codes of warnings: instances with a role belong to no service, what speaks against a policy, instances
-that do no work while their pool works, and rows of the input that could not be used."""
+that do no work while their pool works, rows of the input that could not be used, and input that makes numbers
+wrong."""
 
 _PER_INSTANCE = "unit of the signal per instance"
 _RATIO = "prefill ÷ decode"

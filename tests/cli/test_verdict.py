@@ -343,6 +343,15 @@ def test_broken_files_are_told_at_the_top() -> None:
     assert sum("b.json" in line for line in text) == 1
 
 
+def test_input_that_makes_numbers_wrong_is_told_at_the_top() -> None:
+    """A check that failed is said before any answer, and once."""
+    warnings = [{"code": "check_failed", "text": "two servers scraped the same pods"}]
+    shown = run_result({"services": [service(0.01, 0.02)], "warnings": warnings}, [], Path("r"), verbose=True)
+    text = [str(block) for block in shown.blocks()]
+    assert text[0] == "WARNING: numbers are wrong: two servers scraped the same pods"
+    assert sum("two servers" in line for line in text) == 1
+
+
 def test_lost_rows_are_told_at_the_top() -> None:
     """Rows that could not be used are said before any answer, and once."""
     warnings = [{"code": "rows_lost", "text": "30 of 90 rows (33.3 %): m in a.json"}]

@@ -365,6 +365,22 @@ def test_rows_that_are_lost_are_warned_of(reason: str, rows: int, whole: tuple[s
     assert summary.rows_lost_warnings(lost, 1_000_000, ()) == []
 
 
+def test_checks_that_failed_are_warned_of() -> None:
+    """What makes numbers wrong, of a service or the whole input; not what the answer says in other words."""
+    rows = [
+        ("replicas", "fail", "", "totals count twice"),
+        ("scale", "fail", "s", "a ratio ends at 1"),
+        ("scale", "warn", "s", "odd"),
+        ("limits", "fail", "s", "no edge"),
+        ("files", "fail", "", "cut short"),
+    ]
+    findings = pl.DataFrame(rows, schema=["check", "level", "service", "text"], orient="row")
+    assert summary.failed_warnings(findings) == [
+        {"code": "check_failed", "text": "totals count twice"},
+        {"code": "check_failed", "text": "s: a ratio ends at 1"},
+    ]
+
+
 def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
     """More violating windows than the SLO allows are a warning, even where the recorded fleet did worse."""
     row = replace(ROW, slo_violation_ratio=0.2)
