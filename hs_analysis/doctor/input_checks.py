@@ -358,7 +358,10 @@ def roles(context: DoctorContext) -> list[Finding]:
         for row in counts.iter_rows(named=True)
     ]  # fmt: skip
     if any(f.level == "warn" for f in found):
-        hint = "name pods with the word prefill or decode, or export a role label, so that their series count"
+        hint = (
+            "name pods with the word prefill or decode, export a role label, or give roles under [roles] in "
+            'hsa.toml ("." = "mixed" where all do both), so that their series count'
+        )
         found.append(Finding("roles", "warn", hint))
     return found + _one_role_only(context)
 

@@ -327,12 +327,6 @@ def align_services(work: Work) -> Outcome:
         versions = version_spans(series, quality, catalogue_of(work.settings))
         stored = StoredSamples(samples, partial(series_samples, samples), scratch)
         aligned = align(series, stored, quality, catalogue_of(work.settings), work.settings, database.query)
-    if not aligned.frames and not bench_rows(work) and (series.height or not _other_rows(work)):
-        raise InputError(
-            "no series could be placed on a service and role",
-            where=", ".join(str(path) for path in work.arguments),
-            hint="hsa doctor says what was found",
-        )
     write_aligned(work.out, aligned)
     tables.write_frames(work.out, "versions", [versions])
     rows = sum(frame.table.height for frame in aligned.frames)
@@ -371,19 +365,30 @@ def _other_rows(work: Work) -> str:
 
 
 def require_services(work: Work) -> None:
-    """Refuse to judge an input that holds no metrics over time.
+    """Refuse to judge an input of which no metric over time has a service and a role.
 
     Raises
     ------
     InputError
         When there is neither a service nor a benchmark point; the message says what there is instead.
     """
-    if not read_entries(work.run) and not bench_rows(work):
+    if read_entries(work.run) or bench_rows(work):
+        return
+    where = ", ".join(str(path) for path in work.arguments)
+    series, others = wanted_series(work), _other_rows(work)
+    if others and series.is_empty():
         raise InputError(
-            f"no metrics over time, only {_other_rows(work)}: there is no history to judge",
-            where=", ".join(str(path) for path in work.arguments),
+            f"no metrics over time, only {others}: there is no history to judge",
+            where=where,
             hint="add the metric dumps of the service; hsa doctor says what was found",
         )
+    unknown = series.filter((pl.col("emitter_role") == "unknown") & pl.col("signal").is_not_null())
+    roles = "" if unknown.is_empty() else "give roles under [roles] in hsa.toml (hsa help roles); "
+    raise InputError(
+        "no series could be placed on a service and role",
+        where=where,
+        hint=f"{roles}hsa doctor says what was found",
+    )
 
 
 def bench_rows(work: Work) -> int:

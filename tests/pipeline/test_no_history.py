@@ -54,3 +54,21 @@ def test_metrics_nobody_knows_are_still_refused(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.csv").write_text("Time,strange{}\n1764072000000,1\n")
     with pytest.raises(InputError, match=r"no metric that the catalogue knows among 1 names \(strange\)"):
         to("ingest", tmp_path)
+
+
+ENGINE = "".join(
+    f"{name}{{{labels}}} {1000 * i} {1764072000 + 60 * i}\n"
+    for name, labels in [("vllm:generation_tokens_total", 'pod="a",model_name="m"')]
+    for i in range(90)
+)
+
+
+def test_instances_without_a_role_are_shown_and_not_judged(tmp_path: Path) -> None:
+    """Doctor lists them; what judges says where to give the roles."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.om").write_text(f"{ENGINE}# EOF\n")
+    ran = to("doctor", tmp_path)
+    texts = pl.read_parquet(ran.folder / "data" / "findings.parquet")["text"].to_list()
+    assert "1 instances are unknown (by none)" in texts
+    with pytest.raises(InputError, match=r"placed on a service and role; .*\[roles\] in hsa.toml"):
+        to("study", tmp_path)
