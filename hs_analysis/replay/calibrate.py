@@ -114,7 +114,9 @@ def calibrate(
     *,
     held: bool = True,
 ) -> dict[str, Any]:
-    """Compare predicted with observed violations of the recorded counts, per latency.
+    """Compare predicted with observed violations of the recorded counts, per pool.
+
+    A single pool answers for two latencies by one capacity: a window is over where either is.
 
     Parameters
     ----------
@@ -137,16 +139,16 @@ def calibrate(
     Returns
     -------
     dict
-        ``status`` calibrated, not_calibrated or not_tested; ``text``; ``latencies``: per latency the pool,
-        ``observed`` (low, high: surely violating, and violating or undecided because one bucket about the
-        limit holds all samples), ``predicted``, ``rows`` and ``calibrated`` (None when it could not be
-        compared).
+        ``status`` calibrated, not_calibrated or not_tested; ``text``; ``latencies``: per latency, or all of a
+        pool (``ttft or tbt``), the pool, ``observed`` (low, high: surely violating, and violating or
+        undecided because one bucket about the limit holds all samples), ``predicted``, ``rows`` and
+        ``calibrated`` (None when it could not be compared).
         ``basis`` held_part or blocks. ``why_not`` why it is not calibrated, in words; empty where it is.
     """
     entries = {}
     for role, pool in model.pools.items():
-        for latency in pool.judged:
-            entries[latency] = _compare(results, role, latency, slo)
+        if pool.judged:
+            entries[" or ".join(pool.judged)] = _compare(results, role, pool.judged, slo)
     outcomes = [entry["calibrated"] for entry in entries.values()]
     if not outcomes or all(outcome is None for outcome in outcomes):
         status = "not_tested"
@@ -176,9 +178,10 @@ def _why_not(
     return "a release came in the test window" if versions else ""
 
 
-def _compare(results: Sequence[SimulationResult], role: str, latency: str, slo: Slo) -> dict[str, Any]:
-    seen = [over_limit(result.demand, latency, slo) for result in results]
-    low, high = (np.concatenate([pair[side] for pair in seen]) for side in (0, 1))
+def _compare(
+    results: Sequence[SimulationResult], role: str, latencies: Sequence[str], slo: Slo
+) -> dict[str, Any]:
+    low, high = _seen_over(results, latencies, slo)
     predicted = np.concatenate([result.violation[role] for result in results])
     scored = np.concatenate([result.scored for result in results])
     use = scored & ~np.isnan(low) & ~np.isnan(predicted)
@@ -194,6 +197,18 @@ def _compare(results: Sequence[SimulationResult], role: str, latency: str, slo: 
         observed, share = (float(low[use].mean()), float(high[use].mean())), float(predicted[use].mean())
         entry |= {"observed": observed, "predicted": share, "calibrated": _agree(share, observed)}
     return entry
+
+
+def _seen_over(
+    results: Sequence[SimulationResult], latencies: Sequence[str], slo: Slo
+) -> tuple[Floats, Floats]:
+    """Return 0/1 per row, surely and possibly over one of the limits; a latency never seen says nothing."""
+    pairs = []
+    for latency in latencies:
+        ends = [over_limit(result.demand, latency, slo) for result in results]
+        pairs.append([np.concatenate([end[side] for end in ends]) for side in (0, 1)])
+    seen = [pair for pair in pairs if not np.isnan(pair[0]).all()] or pairs
+    return np.maximum.reduce([low for low, _ in seen]), np.maximum.reduce([high for _, high in seen])
 
 
 def _agree(predicted: float, observed: tuple[float, float]) -> bool:

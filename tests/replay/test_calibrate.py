@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +63,23 @@ def test_a_limit_between_edges_gives_a_range() -> None:
     found = calibrated(0.30, 0.10, upper=0.02)
     assert found["latencies"]["tbt"]["observed"] == (pytest.approx(0.02), pytest.approx(0.30))
     assert found["status"] == "calibrated"
+
+
+@pytest.mark.parametrize("ttft", [0.0, math.nan])
+def test_a_pool_of_two_limits_is_compared_with_windows_over_either(ttft: float) -> None:
+    """One capacity foretells both: TTFT that holds, or was never seen, is no miss of the replay."""
+    load = np.where(np.arange(ROWS) < 0.1 * ROWS, 1.2, 0.6) * D_CAPACITY
+    over = np.where(np.arange(ROWS) < 0.1 * ROWS, 0.2, 0.0)
+    seen = {"tbt_over__decode": over, "ttft_over__service": np.full(ROWS, ttft)}
+    frame = service({"decode": load}, {"decode": 1}, **seen)
+    model = fit_fleet(frame, derived(), SETTINGS)
+    both = replace(model.pools["decode"], judged=("ttft", "tbt"))
+    model = replace(model, pools={"decode": both})
+    results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
+    found = calibrate(results, model, SETTINGS.slo)
+    assert found["status"] == "calibrated"
+    assert list(found["latencies"]) == ["ttft or tbt"]
+    assert found["latencies"]["ttft or tbt"]["observed"] == (pytest.approx(0.1), pytest.approx(0.1))
 
 
 def test_of_a_floor_it_is_said_what_is_not_known() -> None:
