@@ -315,7 +315,7 @@ class _Capture:
 
 
 _Rows = Sequence[tuple[str, Mapping[str, str]]]
-_POD_LABELS = ("exported_pod", "pod_name", "pod")
+_POD_LABELS = ("exported_pod", "pod_name", "pod", "kubernetes_pod_name", "k8s_pod_name")
 
 
 def _known(kind: str, name: str) -> Workload:

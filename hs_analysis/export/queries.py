@@ -48,9 +48,15 @@ WORKLOAD_LABELS = (
 HARDWARE_LABELS = ("gpu_type", "modelName", "card_model", "accelerator")
 MODEL_LABELS = ("model_name", "model")
 DYNAMO_LABELS = ("dynamo_namespace",)
-NAMESPACE_LABELS = ("exported_namespace", "namespace", "pod_namespace", "kubernetes_namespace")
+NAMESPACE_LABELS = (
+    "exported_namespace",
+    "namespace",
+    "pod_namespace",
+    "kubernetes_namespace",
+    "k8s_namespace_name",
+)
 # exported_pod first: beside it, plain `pod` is the exporter's own.
-POD_LABELS = ("exported_pod", "pod", "pod_name", "kubernetes_pod_name", "instance")
+POD_LABELS = ("exported_pod", "pod", "pod_name", "kubernetes_pod_name", "k8s_pod_name", "instance")
 POD_WORDS = ("prefill", "decode")
 POD_LABEL_METRIC = "kube_pod_labels"
 

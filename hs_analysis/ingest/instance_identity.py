@@ -10,8 +10,11 @@ from hs_analysis.catalogue.pod_labels import GROUPS, POD_LABEL_PREFIX
 
 POD_LABELS = ("exported_pod", "pod_name", "pod")
 NAMESPACE_LABELS = ("exported_namespace", "pod_namespace", "namespace")
+TARGET_PODS = ("kubernetes_pod_name", "k8s_pod_name")
+TARGET_NAMESPACES = ("kubernetes_namespace", "k8s_namespace_name")
 HOST_LABELS = ("Hostname", "hostname", "node", "host")
-"""Labels in order of preference."""
+"""Labels in order of preference. Those of a target name the scraped pod, as Prometheus' example configuration
+for Kubernetes and OpenTelemetry's resource attributes do; not what it watches."""
 
 NO_NAMESPACE = "-"
 
@@ -92,7 +95,9 @@ def _origin(capture: str, labels: Mapping[str, str], catalogue: Catalogue) -> Se
     exporter = catalogue.exporter_of(metric)
     pod = _pod(metric, labels, exporter)
     place, kind = _unit_of(metric, labels, exporter, pod)
-    namespace = first_label(labels, NAMESPACE_LABELS) or NO_NAMESPACE
+    namespace = first_label(labels, NAMESPACE_LABELS)
+    if namespace is None and _speaks_of_itself(exporter):
+        namespace = first_label(labels, TARGET_NAMESPACES)
     model = (labels.get(exporter.model) if exporter.model else None) or ""
     named = model.lower() if model not in NO_MODEL else None
     return SeriesOrigin(
@@ -100,7 +105,7 @@ def _origin(capture: str, labels: Mapping[str, str], catalogue: Catalogue) -> Se
         labels=labels,
         exporter=exporter,
         capture=capture,
-        namespace=namespace,
+        namespace=namespace or NO_NAMESPACE,
         place=place,
         unit_kind=kind,
         pod=pod,
@@ -124,7 +129,13 @@ def _pod(metric: str, labels: Mapping[str, str], exporter: Exporter) -> str | No
         and ("dcgm" in own or "metrics-exporter" in own)
     ):
         return None
-    return first_label(labels, POD_LABELS)
+    target = first_label(labels, TARGET_PODS) if _speaks_of_itself(exporter) else None
+    return first_label(labels, POD_LABELS) or target
+
+
+def _speaks_of_itself(exporter: Exporter) -> bool:
+    """Whether series speak of what is scraped: of an engine or a front end, not of what is watched."""
+    return not (exporter.watches_gpus or exporter.host is not None or exporter.name == "ksm")
 
 
 def _unit_of(

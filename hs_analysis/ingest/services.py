@@ -31,6 +31,8 @@ from hs_analysis.ingest.instance_identity import (
     NAMESPACE_LABELS,
     NO_NAMESPACE,
     POD_LABELS,
+    TARGET_NAMESPACES,
+    TARGET_PODS,
     OriginKey,
     SeriesOrigin,
     first_label,
@@ -356,7 +358,7 @@ UNNAMED = "unnamed"
 
 _BROAD = (
     *(prefix + name for name in (*DYNAMO_NAMESPACES, *GRAPHS) for prefix in ("", POD_LABEL_PREFIX)),
-    *(name for name, _ in WORKLOADS), *NAMESPACE_LABELS,
+    *(name for name, _ in WORKLOADS), *NAMESPACE_LABELS, *TARGET_NAMESPACES,
 )  # fmt: skip
 """Labels of which one value may cover a whole pool, the most telling first."""
 
@@ -556,7 +558,10 @@ class _Places:
             if len(values) == 1 and (label, values[0]) not in foreign:
                 yield f"^{label}={_escaped(values[0])}$"
         owner = _owner(self.places[pool[0]])
-        for label in (*reversed(POD_LABELS), "instance"):  # the engines' own label before an exporter's
+        for label in (
+            *reversed((*POD_LABELS, *TARGET_PODS)),
+            "instance",
+        ):  # the engines' own label before an exporter's
             named = [self._names(key, label) for key in pool]
             values = sorted(set().union(*named))
             if not all(named) or any((label, value) in foreign for value in values):

@@ -180,6 +180,22 @@ def test_other_series_of_a_group_member_belong_to_the_group() -> None:
     assert [one.instance for one in found] == ["lws/1", "lws/1", "p-0"]
 
 
+@pytest.mark.parametrize(
+    ("space", "pod"),
+    [("kubernetes_namespace", "kubernetes_pod_name"), ("k8s_namespace_name", "k8s_pod_name")],
+)
+def test_the_scraped_pods_own_labels_join_it_with_other_exporters(space: str, pod: str) -> None:
+    """The engine's target labels name its pod; a watcher's own name the watcher, not what it watches."""
+    engine = {"n": VLLM, "model_name": "m", "instance": "10.0.0.1:8000", space: "llm", pod: "w-0"}
+    told = {"n": "kube_pod_labels", "namespace": "llm", "pod": "w-0", "label_llm_d_ai_role": "decode"}
+    busy = {"n": "DCGM_FI_DEV_GPU_UTIL", "namespace": "llm", "pod": "w-0", space: "gpu", pod: "dcgm-0"}
+    idle = {"n": "DCGM_FI_DEV_GPU_UTIL", "Hostname": "node-1", space: "gpu", pod: "dcgm-0"}
+    found = of(engine, busy, told, idle)
+    assert [(one.instance, one.service) for one in found[:2]] == [("w-0", "llm/m")] * 2
+    assert {one.emitter_role for one in found[:2]} == {"decode"}
+    assert found[3].instance == "node-1"
+
+
 def test_service_is_namespace_and_lower_case_model() -> None:
     """Without a namespace it is `-`, unless the model is known in exactly one."""
     engine = {"n": VLLM, "pod": "a-0", "namespace": "prod", "model_name": "Llama-8B"}
