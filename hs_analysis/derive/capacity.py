@@ -38,7 +38,7 @@ from hs_analysis.derive.constants import (
     VIOLATING_MIN,
     WIDE,
 )
-from hs_analysis.derive.format import amount, capacity_reason
+from hs_analysis.derive.format import amount, capacity_reason, elsewhere
 from hs_analysis.derive.mix import adjust_workload_mix
 from hs_analysis.derive.rows import RoleRows, pressure_gate, production_gate, trailing_mean, was_full
 from hs_analysis.schema.aligned import SERVED
@@ -379,7 +379,11 @@ def _why_not(labelled: LabelledRows, slo: Slo) -> Reason:
     """Tell apart a limit never met, with and without room, met too seldom, broken by more, and not pinned."""
     role, count = labelled.rows.role, labelled.bad_kept
     if int((labelled.bad & labelled.rows.labelled).sum()) == 0:
-        return capacity_reason("kv_full" if was_full(labelled.rows) else "no_violations", role)
+        if was_full(labelled.rows):
+            return capacity_reason("kv_full", role)
+        aside = int((violating(labelled.rows.over, slo) & ~labelled.rows.labelled).sum())
+        none = capacity_reason("no_violations", role)
+        return elsewhere(none, role, aside) if aside else none
     least = THIN_BELOW[labelled.rows.kind]
     if count < least:
         over = "1 window" if count == 1 else f"{count} windows"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hs_analysis.schema.aligned import HIT_RATE_TEXT
 from hs_analysis.schema.results import Reason, Refusal
 
@@ -218,6 +220,16 @@ def capacity_reason(
         value,
         limit,
     )
+
+
+def elsewhere(reason: Reason, role: str, windows: int) -> Reason:
+    """Return the reason of a limit that no load broke, where windows that do not show the load broke it."""
+    text = (
+        f"{LIMIT_OF[role]} broke its limit only in {windows:,} windows that do not show what {role} carries:"
+        " another pool held it up, demand was hidden, or counts had just changed; the limit lies above every"
+        " other load seen"
+    )
+    return replace(reason, text=text)
 
 
 def capacity_refusal(

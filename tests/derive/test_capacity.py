@@ -121,6 +121,17 @@ def test_a_limit_never_met_gives_a_floor_below_it(peak: float) -> None:
         assert capacity.per_instance < TRUE[role]
 
 
+def test_a_limit_broken_where_decode_was_waited_for_is_not_said_to_hold() -> None:
+    """First tokens that wait for decode say nothing of prefill; that they broke the limit is said."""
+    frame = day_frame(1, prefill_peak=0.75, decode_peak=0.75, hours=24)
+    behind = np.arange(frame.table.height) % 300 < 60
+    over = np.where(behind, 0.9, np.minimum(frame.values("ttft_over", "service"), 0.01))
+    columns = {"saturated@decode": behind.astype(float), "ttft_over@service": over}
+    found = capacities(with_columns(frame, columns), replace(SETTINGS, draws=5))["prefill"]
+    assert (found.status, found.reason.code) == ("floor", "no_violations")
+    assert found.reason.text.startswith(f"TTFT broke its limit only in {behind.sum()} windows")
+
+
 def test_a_violation_among_the_highest_loads_lowers_a_floor_and_one_by_night_does_not() -> None:
     """One window over the limit is no capacity: at the top it may be the limit, far below it is chance."""
     frame = day_frame(1, prefill_peak=0.75, decode_peak=0.75, hours=24)
