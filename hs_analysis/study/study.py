@@ -26,14 +26,14 @@ from hs_analysis.study.pressure_test import mix_spread, study_pressure
 from hs_analysis.study.production import study_production
 from hs_analysis.study.reference_load import Pair, lay_grid, pair_signal
 from hs_analysis.study.signal_statistics import SignalStatistics, StudyRows, as_fields
-from hs_analysis.study.verdict import correct_chances, judge, turn_text, turns
+from hs_analysis.study.verdict import correct_chances, judge, turn_texts, turns
 
 DRIFT_STEP = DRIFT_MAX / 4.0
 """Relative drifts that round to the same multiple of this count as equal: a quarter of what is allowed;
 default of this project."""
 
 CHANGES_NAMED = 2
-"""Limits of the recommended signal that are named; default of this project."""
+"""Numbers of the recommended signal whose limits are named; default of this project."""
 
 
 def recommend(frame: ServiceFrame, verdicts: tuple[SignalVerdict, ...]) -> Recommendation | None:
@@ -85,7 +85,7 @@ def _why(verdict: SignalVerdict, count: int) -> str:
 
 def _changes(best: SignalVerdict, others: list[SignalVerdict]) -> tuple[str, ...]:
     """Return what would change the answer: the best signal's nearest limits, then what keeps it ahead."""
-    found = [turn_text(column(best.signal, best.role), turn) for turn in best.turns[:CHANGES_NAMED]]
+    found = turn_texts(column(best.signal, best.role), best.turns, CHANGES_NAMED)
     if others:
         name, first, second = column(others[0].signal, others[0].role), _rank(best), _rank(others[0])
         words = ("drift", "signal to noise", "lag", "the order of ties", "the last digits of signal to noise")

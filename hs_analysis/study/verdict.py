@@ -237,13 +237,30 @@ def turns(stats: SignalStatistics) -> tuple[Turn, ...]:
     return tuple(sorted(found, key=lambda turn: (turn.distance, turn.code)))
 
 
-def turn_text(name: str, turn: Turn) -> str:
-    """Return what would give a proportional signal another verdict, in words."""
-    label = next(check.label for check in CHECKS if check.code == turn.code)
-    label = label.replace("Spearman", "Spearman correlation")
-    way = "fell from {} to under {}" if turn.value > turn.limit else "rose from {} to over {}"
-    moved = way.format(f"{turn.value:.3g}", f"{turn.limit:g}")
-    return f"{name} would be {'only a ' * (turn.verdict == 'guard')}{turn.verdict} if its {label} {moved}"
+def turn_texts(name: str, found: Sequence[Turn], most: int) -> list[str]:
+    """Return what would give a proportional signal another verdict, a sentence a number and direction.
+
+    Of two limits that one number meets on its way only the nearer changes the answer first.
+
+    Parameters
+    ----------
+    name
+        The signal, as the sentences name it.
+    found
+        Its turns, nearest first.
+    most
+        Most sentences.
+    """
+    nearest: dict[tuple[str, bool], str] = {}
+    for turn in found:
+        check = next(check for check in CHECKS if check.code == turn.code)
+        label = check.label.replace("Spearman", "Spearman correlation")
+        way = "fell from {} to under {}" if turn.value > turn.limit else "rose from {} to over {}"
+        moved = way.format(f"{turn.value:.3g}", f"{turn.limit:g}")
+        other = "only a guard" if turn.verdict == "guard" else turn.verdict
+        text = f"{name} would be {other} if its {label} {moved}"
+        nearest.setdefault((check.number, turn.value > turn.limit), text)
+    return list(nearest.values())[:most]
 
 
 def _with(stats: SignalStatistics, number: str, value: float) -> SignalStatistics:

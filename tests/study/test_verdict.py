@@ -150,3 +150,31 @@ def test_what_would_change_the_recommendation_is_a_sentence():
         "decode_tps@decode would be only a guard if its elasticity rose from 1.3 to over 1.4",
         "decode_tps@decode would be only a guard if its Spearman correlation fell from 0.93 to under 0.82",
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {"history": "pressure_test", "spearman": 0.93},
+            "decode_tps@decode would be unusable if its Spearman correlation fell from 0.93 to under 0.85",
+        ),
+        (
+            {"snr": 5.2},
+            "decode_tps@decode would be only a guard if its signal to noise fell from 5.2 to under 5",
+        ),
+    ],
+)
+def test_one_number_is_named_once(change, expected):
+    """Of two limits of one number that it meets on its way the nearer one is named."""
+    best = SignalVerdict(
+        signal="decode_tps",
+        role="decode",
+        source="made",
+        verdict="proportional",
+        turns=turns(replace(GOOD, **change)),
+    )
+    first, second = recommend(None, (best,)).changes
+    assert first == expected
+    number = expected.partition(" if its ")[2].partition(" fell")[0]
+    assert number not in second
