@@ -221,7 +221,7 @@ def _behind(found: Mapping[str, Any]) -> str:
 def _backtest(choice: Choice) -> str:
     """Return what the selected policy saves, or costs, against what ran and against static peak."""
     from hs_analysis.report.replay_words import side_unclear
-    from hs_analysis.report.wording import percent
+    from hs_analysis.report.wording import percent, the_day
 
     if not choice.selected:
         return "none"
@@ -237,7 +237,8 @@ def _backtest(choice: Choice) -> str:
     beside = f"the recorded counts in the same model: {percent(ran)}"
     slo = f"SLO broken in {percent(ours)} of windows{side} ({beside})"
     of = f"of {choice.backtested}, not of the policy in policy.yaml: " if choice.backtested else ""
-    part = " (the last part of the day, by numbers of the first)" if choice.decision.get("by_blocks") else ""
+    day = the_day(choice.decision)
+    part = f" (the last part of {day}, by numbers of the first)" if choice.decision.get("by_blocks") else ""
     return f"{of}{', '.join(savings)}{part}; {slo if ours is not None else 'SLO violations not known'}"
 
 

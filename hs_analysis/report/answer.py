@@ -14,7 +14,6 @@ from hs_analysis.report.apply import next_command
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.choice import Choice, mapping, primary_thresholds, records
 from hs_analysis.report.decision_words import (
-    day_of,
     day_range,
     limit_line,
     moved,
@@ -25,6 +24,7 @@ from hs_analysis.report.decision_words import (
 from hs_analysis.report.ratio_words import WIDTH, best_splits, floors_line, is_ratio_test, ratio_line
 from hs_analysis.report.slo import NO_SLO, edges
 from hs_analysis.report.wording import (
+    day_of,
     fixed,
     interval,
     is_number,

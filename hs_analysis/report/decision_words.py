@@ -7,12 +7,12 @@ from typing import Any
 
 from hs_analysis.report.choice import Choice, mapping, records
 from hs_analysis.report.wording import (
+    day_of,
     fixed,
     interval,
     is_number,
     local_time,
     number,
-    parse_time,
     percent,
     plain,
     policy_name,
@@ -21,7 +21,6 @@ from hs_analysis.report.wording import (
 )
 from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.names import CONTROLLER_TITLES, IN_SAMPLE, NEUTRAL, UNLIMITED
-from hs_analysis.schema.number_text import day_or_hours
 
 Row = Mapping[str, Any]
 
@@ -117,12 +116,6 @@ def hours_line(decision: Row) -> str:
     between = f" [{inside}]" if inside else ""
     said = f" ({', '.join(amounts)})" if amounts else ""
     return f"hours: {percent(abs(share))}{between} {'more' if more else 'fewer'} than recorded{said}"
-
-
-def day_of(decision: Row) -> str:
-    """Return what the history of a replay by blocks is called: ``one day``, or how many hours it has."""
-    start, end = map(parse_time, decision.get("backtested") or (None, None))
-    return day_or_hours((end - start).total_seconds() if start and end else None)
 
 
 def day_range(saved: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from hs_analysis.policy.alarms import alarm_of
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.report.choice import Choice, mapping, records
-from hs_analysis.report.wording import is_number, replayed_on
+from hs_analysis.report.wording import day_of, is_number, replayed_on
 from hs_analysis.schema.names import BASELINES, PERIODIC
 from hs_analysis.schema.results import WITHOUT_SERVICE
 
@@ -43,7 +43,7 @@ def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any])
     else:
         said = _alarm(choice.selected, choice, slo) if choice.selected else ""
     on = replayed_on(service)
-    day = "the one day of the history" if choice.decision.get("by_blocks") else on
+    day = f"the {day_of(choice.decision)} of the history" if choice.decision.get("by_blocks") else on
     warned = [(day, "the selected policy", said)]
     warned += [(on, row["policy"], _alarm(row, choice, slo)) for row in given]
     return [f"WARNING: on {at} {name} of {service['service']} {said}." for at, name, said in warned if said]

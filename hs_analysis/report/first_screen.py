@@ -14,7 +14,7 @@ from hs_analysis.report.chart_templates import ROLE_COLOURS
 from hs_analysis.report.charts import Chart, line_rows, make
 from hs_analysis.report.choice import Choice, knows_shares, mapping, records, threshold_of
 from hs_analysis.report.decision_words import LOADS, moved
-from hs_analysis.report.wording import is_number, parse_time, plural, replayed_on
+from hs_analysis.report.wording import is_number, parse_time, plural, replayed_on, the_day
 from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.constants import MAJORITY
 from hs_analysis.schema.names import CURRENT, RECORDED
@@ -62,8 +62,8 @@ def _pools(choice: Choice) -> dict[str, Any]:
             *(text_cell(moved(mapping(loads.get(load))), numeric=True) for load in LOADS),
         ]
         rows.append({"id": "", "cells": cells})
-    window = "day" if choice.decision.get("by_blocks") else "test window"
-    return table(f"Instances, mean over the {window}: now → recommended", heads, rows)
+    window = the_day(choice.decision) if choice.decision.get("by_blocks") else "the test window"
+    return table(f"Instances, mean over {window}: now → recommended", heads, rows)
 
 
 def _within_bounds(choice: Choice, pools: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -151,8 +151,9 @@ def _pool_chart(
     replay = mapping(service.get("replay"))
     sides = {row.get("policy"): row.get("slo_side") for row in records(replay.get("policies"))}
     over = _over(mine) if knows_shares(service) or sides.get(lines[1][0]) == "over" else []
-    day = mapping(service.get("decision")).get("by_blocks")
-    title = f"{role.capitalize()}: {moved(pool)} instances on average{' over the day' if day else ''}"
+    decision = mapping(service.get("decision"))
+    over_day = f" over {the_day(decision)}" if decision.get("by_blocks") else ""
+    title = f"{role.capitalize()}: {moved(pool)} instances on average{over_day}"
     drawn = f"Instances that are ready, on {replayed_on(service)}."
     marked = (
         f" Shaded: the SLO is expected to break ({plural(len(over), 'stretch', 'stretches')})."

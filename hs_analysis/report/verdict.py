@@ -20,7 +20,6 @@ from hs_analysis.report.cells import (
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
 from hs_analysis.report.decision_words import (
     LOADS,
-    day_of,
     hours_line,
     limit_line,
     moved,
@@ -35,6 +34,7 @@ from hs_analysis.report.slo import edges, objective
 from hs_analysis.report.tables import threshold_path
 from hs_analysis.report.wording import (
     capacity_share,
+    day_of,
     fixed,
     is_number,
     plain,
@@ -42,6 +42,7 @@ from hs_analysis.report.wording import (
     replayed_on,
     signal_label,
     status,
+    the_day,
     unit_of,
 )
 
@@ -328,7 +329,7 @@ def _change(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
         note = ", ".join(f"at {load} load {moved(mapping(loads[load]))}" for load in LOADS if load in loads)
         cells.append(linked(cell, path, f"{at}/pools/{place}/recommended") | {"note": note, "plain": True})
     target = f" with {of}" if (of := target_name(decision)) else ""
-    window = "the day" if decision.get("by_blocks") else "the test window"
+    window = the_day(decision) if decision.get("by_blocks") else "the test window"
     means = f"means over {window}, as recorded and as the policy asks for in the replay"
     facts: list[Fact] = [{"label": f"Instances{target}", "cells": cells, "note": means}] if cells else []
     if limits := mapping(decision.get("limits")):

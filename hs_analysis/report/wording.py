@@ -19,11 +19,21 @@ from hs_analysis.schema.names import (
     TRANSLATED,
     UNLIMITED,
 )
-from hs_analysis.schema.number_text import NONE, fixed, is_number, number, percent, plain, share_words
+from hs_analysis.schema.number_text import (
+    NONE,
+    day_or_hours,
+    fixed,
+    is_number,
+    number,
+    percent,
+    plain,
+    share_words,
+)
 
 __all__ = [
     "NONE",
     "count",
+    "day_of",
     "expected_time",
     "fixed",
     "interval",
@@ -44,6 +54,7 @@ __all__ = [
     "signal_name",
     "span",
     "status",
+    "the_day",
     "unit_of",
 ]
 
@@ -253,6 +264,17 @@ def capacity_share(threshold: Mapping[str, Any]) -> str:
     )
 
 
+def day_of(decision: Mapping[str, Any]) -> str:
+    """Return what the history of a replay by blocks is called: ``one day``, or how many hours it has."""
+    start, end = map(parse_time, decision.get("backtested") or (None, None))
+    return day_or_hours((end - start).total_seconds() if start and end else None)
+
+
+def the_day(decision: Mapping[str, Any]) -> str:
+    """Return ``the day`` for the history of a replay by blocks, or ``the 12 hours`` where it is shorter."""
+    return f"the {day_of(decision)}".replace("one day", "day")
+
+
 def replayed_on(service: Mapping[str, Any]) -> str:
     """Return what a backtest ran on: the test window, or, of one day, its last hours.
 
@@ -263,7 +285,7 @@ def replayed_on(service: Mapping[str, Any]) -> str:
         return "the test window"
     ends = [parse_time(end) for part in ("train", "test") for end in replay.get(part) or (None, None)]
     if len(ends) != len(("train", "test")) * 2 or None in ends:
-        return "the last part of the day, by numbers of the first"
+        return f"the last part of {the_day(decision)}, by numbers of the first"
     began, parted, start, end = (one for one in ends if one is not None)
     last, first = (seconds((b - a).total_seconds()) for a, b in ((start, end), (began, parted)))
     return f"the last {last}, by numbers of the first {first}"

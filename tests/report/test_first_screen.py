@@ -119,3 +119,18 @@ def test_of_one_day_a_warning_names_the_day() -> None:
     one = service(by_blocks=True, alarm=text)
     (line,) = warnings(one, choose(one, POLICY), {"ttft_s": 1.0})
     assert line.startswith("WARNING: on the one day of the history the selected policy of demo/m breaks")
+
+
+def test_of_hours_every_line_says_the_hours() -> None:
+    """A history of half a day is no day: warning, table and title call it by its hours."""
+    half = ["2026-03-05T08:00:00Z", "2026-03-05T20:00:00Z"]
+    one = service(by_blocks=True, alarm={"text": "breaks the SLO"}, backtested=half)
+    one["replay"] |= {"train": half, "test": half}
+    choice = choose(one, POLICY)
+    (line,) = warnings(one, choice, {"ttft_s": 1.0})
+    assert line == "WARNING: on the 12 hours of the history the selected policy of demo/m breaks the SLO."
+    assert first_screen(one, choice)["pools"]["caption"] == (
+        "Instances, mean over the 12 hours: now → recommended"
+    )
+    prefill, _ = pool_charts(timeline(0.1), one, choice, 50)
+    assert prefill.title == "Prefill: 3.0 → 2.5 instances on average over the 12 hours"
