@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ _ON_TOP = (
 FULL_ANSWERS, SHORT_ANSWERS = 3, 12
 """Services up to which every line of an answer is printed, and up to which the first three are; of more only
 the first. The report has them all."""
+
+MOST_ALERTS = 4
+"""Most warnings above the answers, so that the fifth line answers; more follow below [count]."""
 
 
 def run_result(
@@ -78,6 +82,8 @@ def run_result(
     blocks += [
         f"WARNING: numbers are wrong: {w['text']}" for w in summary["warnings"] if w["code"] == CHECK_FAILED
     ]
+    blocks, further = _leading(blocks)
+    blocks += _without_policy(services, said)
     for each, own in zip(chosen, said, strict=True):
         first, *rest = _answer_lines(own, len(services))
         blocks += [first, *_alarms(each[0]), *rest]
@@ -87,6 +93,7 @@ def run_result(
     blocks += _first([ratio_test(sweep) for sweep in asked(summary)], "ratio tests")
     blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
     blocks += _first(bench_lines(summary), "comparisons of GPU types")
+    blocks += further
     blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
@@ -97,6 +104,34 @@ def _first(lines: Sequence[str], what: str) -> list[str]:
     """Return the lines of a list that a terminal can hold, and how many the report has beside them."""
     rest = len(lines) - SHORT_ANSWERS
     return [*lines[:SHORT_ANSWERS], *([f"… and {rest} more {what}: the report has them"] if rest > 0 else [])]
+
+
+def _leading(alerts: Sequence[Block]) -> tuple[list[Block], list[Block]]:
+    """Return the warnings above the answers, and those below: the answer stays in the first five lines."""
+    if len(alerts) <= MOST_ALERTS:
+        return list(alerts), []
+    first, rest = alerts[: MOST_ALERTS - 1], alerts[MOST_ALERTS - 1 :]
+    return [*first, f"WARNING: … and {len(rest)} more below the answer"], list(rest)
+
+
+def _without_policy(services: Sequence[Mapping[str, Any]], said: Sequence[Answer]) -> list[str]:
+    """Return that no service of a run gets a policy and what to record, where no line of an answer does.
+
+    Of a few services each has lines of its own that say it.
+    """
+    from hs_analysis.report.ratio_words import is_ratio_test
+
+    if not services:
+        return [
+            "No policy: keep what runs. The input holds no metrics of a service over time.",
+            "Next: add metric dumps of the service, a day or more: hsa pull, or hsa export-plan.",
+        ]
+    record = [one for one in services if (one.get("decision") or {}).get("recommend") == "record"]
+    if len(services) <= FULL_ANSWERS or len(record) < len(services) or any(map(is_ratio_test, services)):
+        return []
+    step, times = Counter(own.next_step for own in said).most_common(1)[0]
+    of = "" if times == len(services) else f" ({times} of {len(services)} services)"
+    return [f"No policy for any of {len(services)} services: keep what runs and record more.", f"{step}{of}"]
 
 
 def _alarms(service: Mapping[str, Any]) -> list[str]:

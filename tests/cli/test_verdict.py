@@ -329,8 +329,9 @@ def test_instances_without_a_service_are_the_first_lines() -> None:
     text = [str(block) for block in shown.blocks()]
     assert text[:4] == [
         *(f"WARNING: {pool}" for pool in pools[:3]),
-        "WARNING: 2 more pools belong to no service: hsa doctor lists them",
+        "WARNING: … and 2 more below the answer",
     ]
+    assert "WARNING: 2 more pools belong to no service: hsa doctor lists them" in text
     assert sum("belong to no service" in line for line in text) == 4
 
 
@@ -359,3 +360,40 @@ def test_lost_rows_are_told_at_the_top() -> None:
     text = [str(block) for block in shown.blocks()]
     assert text[0] == "WARNING: not used: 30 of 90 rows (33.3 %): m in a.json"
     assert sum("a.json" in line for line in text) == 1
+
+
+def first_five(*services: dict[str, Any], warnings: list[dict[str, str]] | None = None) -> list[str]:
+    """Return the first five lines of the answer of a run."""
+    found = {"services": list(services), "warnings": warnings or [], "slo": SLO}
+    return [str(block) for block in run_result(found, [], Path("r")).blocks()[:5]]
+
+
+def test_a_run_without_a_service_answers_what_to_record() -> None:
+    """Benchmark points alone: no service has a line that says it."""
+    first, second, *_ = first_five(warnings=[{"code": "no_history", "text": "points only"}])
+    assert first.startswith("No policy: keep what runs.")
+    assert second.startswith("Next: add metric dumps of the service")
+
+
+@pytest.mark.parametrize("count", [1, 4, 13])
+def test_services_without_a_policy_say_what_to_record(count: int) -> None:
+    """Of more than three services the lines of one are cut before they come to the next step."""
+    decided = {
+        "recommend": "record",
+        "why": "no signal",
+        "next_steps": ["Keep what runs.", "Record counters."],
+    }
+    five = first_five(*(service(None, None, service=f"s{n}", decision=decided) for n in range(count)))
+    assert any("keep what runs and record more" in line for line in five)
+    assert any(line.startswith("Next: Record counters.") for line in five)
+
+
+def test_many_warnings_leave_the_answer_in_the_first_five_lines() -> None:
+    """Those above the third follow below the answers; none is lost."""
+    broken = [{"code": "input_broken", "text": f"file {n}"} for n in range(9)]
+    decided = DECISION | {"recommend": "keep"}
+    *_, fourth, fifth = first_five(service(0.01, 0.02, decision=decided), warnings=broken)
+    assert (fourth, fifth[:23]) == ("WARNING: … and 6 more below the answer", "demo/m: keep what runs:")
+    found = {"services": [service(0.01, 0.02)], "warnings": broken, "slo": SLO}
+    text = [str(block) for block in run_result(found, [], Path("r")).blocks()]
+    assert all(f"WARNING: not read: file {n}" in text for n in range(9))
