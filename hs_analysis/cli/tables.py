@@ -250,13 +250,13 @@ def selection(service: Service) -> list[Block]:
         ("flat", "flat\nload"),
     ]  # fmt: skip
     title = f"Candidates of {service['service']} on the training window"
-    columns = in_gpus(columns, rows)
+    shares = [f"{kind}_violation_ratio" for kind in ("slo", "fault", "burst")]
+    known = any(entry.get(key) is not None for entry in entries for key in shares)
+    columns = [one for one in in_gpus(columns, rows) if known or one[0] not in ("slo", "faults", "bursts")]
     reasons = [f"{entry['policy']}: {entry['reason']}" for entry in entries if entry.get("reason")]
     none = "no signal may size a pool, so there was nothing to simulate"
-    note = (
-        "over limit: share of windows over the SLO's limits, undisturbed, under faults and bursts; flat "
-        "load: actions a pool and day that noise alone makes it take"
-    )
+    limit = "over limit: share of windows over the SLO's limits, undisturbed, under faults and bursts; "
+    note = f"{limit * known}flat load: actions a pool and day that noise alone makes it take"
     return [Table(title, columns, rows, empty=none), *([note] if rows else []), *left_out(service), *reasons]
 
 

@@ -390,6 +390,8 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     hours = "" if saved is None else f"the policy needs {percent(abs(saved))} {said} hours"
     if saved is not None and grounds.day is not None:
         hours = f"the policy needs {said} hours on the {day_or_hours(grounds.span_s)} it was fitted on"
+    if not grounds.slo.given:
+        return ("keep" if more else "apply"), hours or "no SLO was given, and the hours are not known"
     if shares is None:
         unknown = "whether it breaks the SLO less often is not known"
         return ("keep" if more else "apply"), f"{hours}, and {unknown}" if hours else unknown

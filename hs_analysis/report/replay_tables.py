@@ -222,6 +222,14 @@ def _fresher(entry: Mapping[str, Any]) -> str:
     return f"{shorter:g} s while the load grows" if is_number(shorter) else ""
 
 
+_CANDIDATE_SHARES = {
+    "slo_violation_ratio": "windows over limit",
+    "fault_violation_ratio": "under faults",
+    "burst_violation_ratio": "under bursts",
+}
+"""Shares of a candidate, and the heads of their columns; one that no candidate has has no column."""
+
+
 def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
     """Return the candidates of the training window that no other beats, the chosen one first."""
     entries = records(service.get("selection"))
@@ -232,6 +240,7 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
             str(e.get("policy")),
         )
     )
+    shares = [key for key in _CANDIDATE_SHARES if any(is_number(entry.get(key)) for entry in entries)]
     rows = []
     for entry in entries:
         policy = str(entry.get("policy") or "candidate")
@@ -246,10 +255,7 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
             number_cell(entry.get("score"), "ratio", key="score"),
             hours_cell(entry, "instance_hours"),
             hours_cell(entry, "gpu_hours"),
-            *(
-                number_cell(entry.get(key), "ratio", key=key)
-                for key in ("slo_violation_ratio", "fault_violation_ratio", "burst_violation_ratio")
-            ),
+            *(number_cell(entry.get(key), "ratio", key=key) for key in shares),
             number_cell(entry.get("actions_per_day"), "", None, 1, key="actions_per_day"),
             number_cell(entry.get("flat_actions_per_day"), "", None, 1, key="flat_actions_per_day"),
             chosen if entry.get("chosen") else text_cell("no", key="chosen"),
@@ -266,9 +272,7 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
         "recorded hours saved",
         "instance-hours",
         "GPU-hours",
-        "windows over limit",
-        "under faults",
-        "under bursts",
+        *(_CANDIDATE_SHARES[key] for key in shares),
         "actions per day",
         "at flat load",
         "chosen",

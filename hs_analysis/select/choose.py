@@ -208,7 +208,19 @@ def select_service(
     scores = [_candidate(name, one, by_name.get(name), choice) for name, one in ordered.items()]
     if default is not None:
         scores.append(_comparator(default, choice))
-    return _with_front(scores)
+    marked = _with_front(scores)
+    return marked if settings.slo.given else tuple(map(_without_slo, marked))
+
+
+def _without_slo(score: CandidateScore) -> CandidateScore:
+    """Return a candidate that says nothing of an SLO: none was given that it could break."""
+    return replace(
+        score,
+        slo_violation_ratio=None,
+        fault_violation_ratio=None,
+        burst_violation_ratio=None,
+        reason=score.reason.replace(FRAIL, FRAIL.replace("breaks the SLO", "goes over capacity")),
+    )
 
 
 def _is_known(found: Mapping[str, Simulated], name: str) -> bool:

@@ -11,6 +11,8 @@ import pytest
 
 from hs_analysis.cli import backtest, tables
 from hs_analysis.cli.output import Table, _drawn, console
+from hs_analysis.report import replay_tables
+from hs_analysis.report.cells import Anchors
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 WIDTH = 100
@@ -184,3 +186,17 @@ def test_an_object_that_could_not_be_read_is_not_called_well_set(replayed: bool,
     table = backtest.current(found)[0]
     assert isinstance(table, Table)
     assert says in table.empty
+
+
+def test_shares_over_a_limit_need_a_limit() -> None:
+    """Without an SLO the candidates have no such columns, here and in the report."""
+    found = service("simulated-days")
+    shares = dict.fromkeys(f"{kind}_violation_ratio" for kind in ("slo", "fault", "burst"))
+    bare = found | {"selection": [one | shares for one in found["selection"]]}
+    for one, known in ((found, True), (bare, False)):
+        table, note, *_ = tables.selection(one)
+        assert isinstance(table, Table)
+        assert ("faults" in {key for key, _ in table.columns}) == known
+        assert ("SLO" in str(note)) == known
+        heads = [head["text"] for head in replay_tables.selection("demo/m", one, Anchors())["columns"]]
+        assert ("under faults" in heads, "windows over limit" in heads) == (known, known)

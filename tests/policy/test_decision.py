@@ -509,3 +509,14 @@ def test_without_limits_the_next_step_is_to_give_them() -> None:
     steps = decide_on(bare).next_steps
     assert [step for step in steps if "--slo" in step] == [GIVE_LIMITS]
     assert not [step for step in steps if "plan-test" in step or "for each latency" in step]
+
+
+def test_without_limits_hours_alone_decide() -> None:
+    """Nothing is said of how often an SLO breaks that nobody gave."""
+    slo = replace(SETTINGS.slo, ttft_s=None, tbt_s=None)
+    for saved, what, why in (
+        (0.2, "apply", "the policy needs 20 % fewer hours"),
+        (-0.2, "keep", "the policy needs 20 % more hours"),
+    ):
+        made = decide_on(grounds(slo=slo, replay=backtest(saved, None, None, status="not_tested")))
+        assert (made.recommend, made.why) == (what, why)

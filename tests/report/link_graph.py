@@ -369,7 +369,7 @@ def _service(part: Crawled, wanted: Wanted, place: int) -> Iterator[str]:
 def _number(amounts: Mapping[str, Amount], kind: str, entry: Summary) -> Iterator[str]:
     """Yield what is wrong of one number's place."""
     for key in SHOWN[kind]:
-        if kind in LEFT_OUT and entry.get(key) is None:
+        if key in LEFT_OUT.get(kind, ()) and key not in amounts and entry.get(key) is None:
             continue
         if key not in amounts:
             yield f"{key} is not shown"

@@ -33,8 +33,12 @@ SHOWN = {
 }  # fmt: skip
 """What the page shows of a number of each kind, by the keys of summary.json."""
 
-LEFT_OUT = ("pd_ratio", "demand")
-"""Kinds of which the page leaves out what is not known; elsewhere a dash stands for it."""
+LEFT_OUT = {
+    "pd_ratio": SHOWN["pd_ratio"],
+    "demand": SHOWN["demand"],
+    "selection": ("slo_violation_ratio", "fault_violation_ratio", "burst_violation_ratio"),
+}
+"""What the page leaves out where it is not known, by kind; elsewhere a dash stands for it."""
 
 INTERVALS: dict[str, dict[str, str]] = {
     "signals": {"elasticity": "elasticity_ci"},

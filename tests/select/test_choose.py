@@ -483,3 +483,22 @@ def test_a_tighter_slo_never_makes_a_selection_cheaper() -> None:
         hours += [s.instance_hours for s in scores if s.chosen and s.score is not None]
     assert len(set(hours)) > 1
     assert hours == sorted(hours)
+
+
+def test_without_an_slo_no_candidate_breaks_one() -> None:
+    """Neither a share nor a reason: over a capacity that no limit gave nothing is broken."""
+    bare = replace(SETTINGS, slo=replace(SETTINGS.slo, ttft_s=None, tbt_s=None))
+    table = {
+        name: outcome(policy_replay(name, instance_hours=h, actions_per_day=1.0), 0.01, {"no_stock": fault})
+        for name, (h, fault) in {"a": (50.0, 0.05), "b": (40.0, 0.4), "hpa": (55.0, 0.05)}.items()
+    }
+    policies = {name: plain_policy(service=name) for name in ("a", "b")}
+    for settings, known in ((SETTINGS, True), (bare, False)):
+        found = {
+            one.policy: one for one in select_service(FRAME, derived(), policies, settings, lambda *_: table)
+        }
+        assert found["a"].chosen
+        assert all((one.fault_violation_ratio is not None) == known for one in found.values())
+        assert (FRAIL in found["b"].reason) == known
+        assert known or not any("breaks the SLO" in one.reason for one in found.values())
+    assert "under faults or in bursts it goes over capacity" in found["b"].reason
