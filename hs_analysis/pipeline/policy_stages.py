@@ -49,16 +49,9 @@ from hs_analysis.pipeline.tables import (
 from hs_analysis.pipeline.tasks import map_tasks
 from hs_analysis.plan_test import plan_service
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all
+from hs_analysis.policy.confidence import Grounds, recorded_weekdays
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.decision import (
-    Consequences,
-    Grounds,
-    decide_on,
-    limit_cost,
-    pool_counts,
-    recorded_weekdays,
-    with_decision,
-)
+from hs_analysis.policy.decision import Consequences, decide_on, limit_cost, pool_counts, with_decision
 from hs_analysis.policy.declaration import MODELINE
 from hs_analysis.policy.model import SignalReading
 from hs_analysis.policy.ratio_costs import stray_cost

@@ -10,7 +10,8 @@ from hs_analysis.pipeline.stages import Work
 from hs_analysis.pipeline.study_stages import read_derived
 from hs_analysis.pipeline.tables import read_entries
 from hs_analysis.policy import Policy, policy_of_test
-from hs_analysis.policy.decision import Grounds, decide_on, with_decision
+from hs_analysis.policy.confidence import Grounds
+from hs_analysis.policy.decision import decide_on, with_decision
 from hs_analysis.schema.decision import PolicyDecision
 from hs_analysis.schema.replays import ReplayResult
 

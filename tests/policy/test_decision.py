@@ -12,16 +12,8 @@ from replay.services import SETTINGS, START, built, derived, pd_day, policy_repl
 
 from hs_analysis.derive.format import PLAN_TEST
 from hs_analysis.policy.build import build_policy
-from hs_analysis.policy.decision import (
-    CRITERIA,
-    GIVE_LIMITS,
-    Consequences,
-    Grounds,
-    decide_on,
-    pool_counts,
-    recorded_weekdays,
-    with_decision,
-)
+from hs_analysis.policy.confidence import CRITERIA, GIVE_LIMITS, Grounds, recorded_weekdays
+from hs_analysis.policy.decision import Consequences, decide_on, pool_counts, with_decision
 from hs_analysis.schema.decision import PoolDecision, SloRisk
 from hs_analysis.schema.replays import PolicyReplay, ReplayResult
 from hs_analysis.schema.results import MixRatio, Reason, Refusal, SplitBeside
