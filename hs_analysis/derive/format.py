@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hs_analysis.schema.aligned import HIT_RATE_TEXT
-from hs_analysis.schema.results import Reason, Refusal
+from hs_analysis.schema.results import PLAN_TEST, Reason, Refusal
 
 OTHER_OF = {"prefill": "decode", "decode": "prefill", "mixed": "mixed"}
 """The pool that each works with."""
@@ -181,9 +181,6 @@ NO_HISTORY_COLLECT = (
 
 TESTABLE = ("no_violations", "thin", "load_range", "cannot_fit", "one_role")
 """Codes of a capacity that a load test answers."""
-
-PLAN_TEST = "; hsa plan-test lays out the cheapest test"
-"""Where the test is planned."""
 
 STARTUP_COLLECT = (
     "give the seconds from asking for a {role} instance to its first request: --startup 240s, or {role} under"

@@ -14,12 +14,12 @@ from hs_analysis.derive.capacity import GATES
 from hs_analysis.derive.capacity_laws import log_interval
 from hs_analysis.derive.constants import NEAR_BEST
 from hs_analysis.derive.demand import instant
-from hs_analysis.derive.format import PLAN_TEST, RATIO_COLLECT, TESTABLE
+from hs_analysis.derive.format import RATIO_COLLECT, TESTABLE
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch, fixed_costs, movers, movers_text
 from hs_analysis.derive.targets import LoadTarget
 from hs_analysis.schema.aligned import HIT_RATE_TEXT, ServiceFrame
 from hs_analysis.schema.constants import DECILES, DEMAND_QUANTILE, SYSTEMATIC_SHARE
-from hs_analysis.schema.results import Interval, PdRatio, RatioWindow, Reason, Refusal
+from hs_analysis.schema.results import PLAN_TEST, Interval, PdRatio, RatioWindow, Reason, Refusal
 from hs_analysis.statistics.resampling import block_length, moving_block_indices, percentile_interval
 
 Floats = NDArray[np.float64]

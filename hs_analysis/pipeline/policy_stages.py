@@ -683,14 +683,22 @@ def _grounds(
 ) -> Grounds:
     name, (_, same) = headline_of(work.run, policy), policy_primaries(work.run, frame.service)
     span_s, weekday_s = recorded_weekdays(frame.seconds(), frame.window_s)
-    first = read_derived(work.run, frame.service, TRAIN)
+    replay = read_replay(work.run, frame.service)
     return Grounds(
-        policy, derived, first, name or None, same or policy.mode == "periodic",
-        read_replay(work.run, frame.service), work.settings.slo, frame.kind,
-        tuple(entry.get("slo_edges") or ()), span_s, weekday_s,
-        day=day_rows(read_replay(work.run, frame.service)),
+        policy=policy,
+        whole=derived,
+        first=read_derived(work.run, frame.service, TRAIN),
+        chosen=name or None,
+        same_signals=same or policy.mode == "periodic",
+        replay=replay,
+        slo=work.settings.slo,
+        kind=frame.kind,
+        slo_edges=tuple(entry.get("slo_edges") or ()),
+        span_s=span_s,
+        weekday_s=weekday_s,
+        day=day_rows(replay),
         load_test=bool(plan_service(frame, derived, PRECISION)),
-    )  # fmt: skip
+    )
 
 
 def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequences:

@@ -28,9 +28,16 @@ def policy_of(work: Work, name: str) -> tuple[Policy, PolicyDecision]:
     derived = read_derived(work.run, name)
     meta = {"inputs_sha256": work.inputs_sha256, "run": work.run_id, "tool_version": hs_analysis.__version__}
     made = policy_of_test(name, derived, meta)
-    none = ReplayResult(None, None)
     grounds = Grounds(
-        made, derived, derived, None, True, none, work.settings.slo, "pressure_test", load_test=False
+        policy=made,
+        whole=derived,
+        first=derived,
+        chosen=None,
+        same_signals=True,
+        replay=ReplayResult(None, None),
+        slo=work.settings.slo,
+        kind="pressure_test",
+        load_test=False,
     )
     decision = decide_on(grounds)
     return with_decision(made, decision), decision

@@ -40,11 +40,10 @@ CAP, ONE, LOW = 0, 1, 2
 """Points of a criterion that is not met: it only keeps ``high`` out; it costs a step; it is ``low`` alone."""
 
 ANSWER_REFUSALS = "Answer the refusals: hsa plan-test says what to record."
-LAID_OUT = "; hsa plan-test lays out the cheapest test"
-"""What steps say of plan-test, left out where it has no test."""
+"""What to do about a policy on hold."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Grounds:
     """What a decision rests on.
 
@@ -150,11 +149,14 @@ class Criterion:
         `CAP`, `ONE` or `LOW`.
     remedy
         What to do about it, as a sentence.
+    by_test
+        Whether the remedy is a load test, so that it helps only where plan-test has one.
     """
 
     fails: Callable[[Grounds], Reason | None]
     points: int
     remedy: str
+    by_test: bool = False
 
 
 def recorded_weekdays(seconds: NDArray[np.float64], window_s: float) -> tuple[float, tuple[float, ...]]:
@@ -187,11 +189,16 @@ def confidence_of(failed: Sequence[tuple[Criterion, Reason]]) -> Confidence:
     return "medium" if points == 1 else "low"
 
 
-def remedy(grounds: Grounds, row: Criterion) -> str:
-    """Return what to do about a criterion; without limits nothing but these makes a capacity of a floor."""
+def remedy(grounds: Grounds, row: Criterion) -> str | None:
+    """Return what to do about a criterion, None where only a load test would help and there is none.
+
+    Without limits nothing but these makes a capacity of a floor.
+    """
     ungiven = not grounds.slo.given and row.fails is _calibrated
     floors = {code for code, _ in _floors(grounds)} if row.fails is _no_floor else set()
-    return GIVE_LIMITS if ungiven or floors == {"no_slo"} else row.remedy
+    if ungiven or floors == {"no_slo"}:
+        return GIVE_LIMITS
+    return None if row.by_test and not grounds.load_test else row.remedy
 
 
 GIVE_LIMITS = "Give the limits that the service has to keep: --slo ttft=…, --slo tbt=…."
@@ -392,7 +399,7 @@ def _production(grounds: Grounds) -> Reason | None:
 
 
 CRITERIA: tuple[Criterion, ...] = (
-    Criterion(_on_hold, LOW, ANSWER_REFUSALS),
+    Criterion(_on_hold, LOW, ANSWER_REFUSALS, by_test=True),
     Criterion(_pools_sized, LOW, "Record a signal of the pool that nothing sizes: hsa doctor names them."),
     Criterion(_all_served, LOW, "Map the instances that belong to no service: hsa doctor gives the lines."),
     Criterion(_load_shared, LOW, "Look at the router: instances that do no work are counted as if they did."),
@@ -409,7 +416,12 @@ CRITERIA: tuple[Criterion, ...] = (
         ONE,
         "Add the histogram edge that hsa doctor names, or judge at an edge there is.",
     ),
-    Criterion(_no_floor, ONE, "Test above the recorded peak: hsa plan-test gives the load levels."),
+    Criterion(
+        _no_floor,
+        ONE,
+        "Test above the recorded peak: hsa plan-test gives the load levels.",
+        by_test=True,
+    ),
     Criterion(_hit_rate_known, CAP, "Switch on a counter of prompt tokens that missed the cache."),
     Criterion(_weekdays_seen, CAP, "Record seven days, so that each weekday is in the history."),
     Criterion(_production, CAP, "Confirm it on a production history of seven days."),

@@ -14,7 +14,6 @@ import polars as pl
 
 from hs_analysis.policy.confidence import (
     ANSWER_REFUSALS,
-    LAID_OUT,
     Criterion,
     Grounds,
     confidence_of,
@@ -299,13 +298,11 @@ def _next_steps(
         found = ["Keep what runs, or start a new service at the split measured; record what is missing."]
     if recommend == "keep" and grounds.is_ratio_test:
         found.append("Record the service under its own load for a day or more: hsa pull.")
-    remedies = [remedy(grounds, row) for row, _ in failed]
+    remedies = [text for row, _ in failed if (text := remedy(grounds, row)) is not None]
     if recommend == "record":
         found += [ANSWER_REFUSALS] if ANSWER_REFUSALS in remedies else []
-        asked = [one.collect for one in grounds.whole.refusals if not one.collect.startswith("nothing: ")]
+        open_ = [one for one in grounds.whole.refusals if not one.collect.startswith("nothing: ")]
+        asked = [one.collect if grounds.load_test else one.collect_untested for one in open_]
         found += [f"{text[:1].upper()}{text[1:]}." for text in asked]
     found += remedies
-    if not grounds.load_test:
-        found = [step.replace(LAID_OUT, "") for step in found]
-        found = [step for step in found if "hsa plan-test" not in step]
     yield from list(dict.fromkeys(found))[:MOST_STEPS]

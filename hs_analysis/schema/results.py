@@ -568,6 +568,10 @@ class PdRatio:
         return self.value if self.one_primary_bound is None else self.one_primary_bound
 
 
+PLAN_TEST = "; hsa plan-test lays out the cheapest test"
+"""End of what to record where a load test answers it."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A question the data could not answer, and what to record to answer it."""
@@ -576,6 +580,11 @@ class Refusal:
     code: Annotated[str, Field("cause")]
     text: Annotated[str, Field("sentence")]
     collect: Annotated[str, Field("what to record to answer it")]
+
+    @property
+    def collect_untested(self) -> str:
+        """What to record, for a service that `plan-test` has no test for."""
+        return self.collect.replace(PLAN_TEST, "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,12 @@ import polars as pl
 import pytest
 from replay.services import SETTINGS, START, built, derived, pd_day, policy_replay
 
-from hs_analysis.derive.format import PLAN_TEST
 from hs_analysis.policy.build import build_policy
 from hs_analysis.policy.confidence import CRITERIA, GIVE_LIMITS, Grounds, recorded_weekdays
 from hs_analysis.policy.decision import Consequences, decide_on, pool_counts, with_decision
 from hs_analysis.schema.decision import PoolDecision, SloRisk
 from hs_analysis.schema.replays import PolicyReplay, ReplayResult
-from hs_analysis.schema.results import MixRatio, Reason, Refusal, SplitBeside
+from hs_analysis.schema.results import PLAN_TEST, MixRatio, Reason, Refusal, SplitBeside
 
 DECODE = (("decode_tps", "decode"),)
 NAME = "decode_tps@decode"
@@ -52,9 +51,18 @@ def backtest(
 def grounds(**changes: Any) -> Grounds:
     """Return grounds that every criterion is met on, but for the changes."""
     met = Grounds(
-        built(pd_day(), DECODE), derived(), derived(), NAME, True, backtest(), SETTINGS.slo, "production",
-        ({"signal": "ttft", "limit_s": 2.5, "low_s": 2.5},), WEEK_S, (86_400.0,) * 7,
-    )  # fmt: skip
+        policy=built(pd_day(), DECODE),
+        whole=derived(),
+        first=derived(),
+        chosen=NAME,
+        same_signals=True,
+        replay=backtest(),
+        slo=SETTINGS.slo,
+        kind="production",
+        slo_edges=({"signal": "ttft", "limit_s": 2.5, "low_s": 2.5},),
+        span_s=WEEK_S,
+        weekday_s=(86_400.0,) * 7,
+    )
     return replace(met, **changes)
 
 
