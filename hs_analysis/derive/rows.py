@@ -38,7 +38,7 @@ Mask = NDArray[np.bool_]
 Groups = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RoleRows:
     """One role of one service, on the rows of its table.
 
@@ -325,10 +325,11 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     shares = limit_shares(frame, role, limits)
     surely, inside = edge_shares(frame, role, settings.slo)
     return RoleRows(
-        role, work, instances, load, _before(per_instance, group),
-        _request_tokens(frame, role, work, group), sustained, noise, limits,
-        shares.over, shares.least, shares.other, usable, settled, saturated,
-        frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
+        role=role, work=work, instances=instances, load=load, earlier=_before(per_instance, group),
+        request_tokens=_request_tokens(frame, role, work, group), sustained=sustained, count_noise=noise,
+        limits=limits, over=shares.over, over_least=shares.least, over_other=shares.other, usable=usable,
+        settled=settled, saturated=saturated, backlog_s=frame.values("backlog_age_s", role),
+        steady=steady_rows(frame, role), group=group, window_s=frame.window_s, kind=frame.kind,
         alone=frame.kind == "production" and frame.pools in (("prefill",), ("decode",)),
         limit_edges=tuple(one for one in frame.limit_edges if one.signal in limits),
         signal=frame.served(role)[0], hit_rate_unknown=role == "prefill" and frame.hit_rate_unknown,

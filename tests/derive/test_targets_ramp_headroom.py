@@ -28,8 +28,10 @@ def _rows(work: np.ndarray, kind: str = "production", group: np.ndarray | None =
     nan, off = np.full(n, np.nan), np.zeros(n, dtype=bool)
     captures = np.zeros(n, dtype=np.int64) if group is None else group
     return RoleRows(
-        "decode", work, np.full(n, 4.0), work / 4, work / 4, nan, work / 4, 0.0, ("tbt",), nan, nan, nan,
-        ~off, ~off, off, nan, ~off, captures, 60.0, kind,
+        role="decode", work=work, instances=np.full(n, 4.0), load=work / 4, earlier=work / 4,
+        request_tokens=nan, sustained=work / 4, count_noise=0.0, limits=("tbt",), over=nan, over_least=nan,
+        over_other=nan, usable=~off, settled=~off, saturated=off, backlog_s=nan, steady=~off, group=captures,
+        window_s=60.0, kind=kind,
     )  # fmt: skip
 
 
