@@ -39,7 +39,16 @@ from hs_analysis.derive.versions import ActiveVersion, active_version
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import BLOCK_S, GROUP_MIN
 from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, check, empty
-from hs_analysis.schema.results import Capacity, Demand, Derived, GpuSpeed, PdRatio, Refusal, SignalVerdict
+from hs_analysis.schema.results import (
+    Capacity,
+    Demand,
+    Derived,
+    GpuSpeed,
+    PdRatio,
+    Refusal,
+    SignalVerdict,
+    Startup,
+)
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, SweepResult
 from hs_analysis.statistics.isotonic import monotone_fit
@@ -217,65 +226,90 @@ def derive_service(
         Whether to check the intervals of the capacities on later blocks of the history, which takes a fit
         a block.
     """
-    given = settings
     active = ActiveVersion() if versions is None else active_version(frame, versions)
-    startups = (
-        startups_of(frame, active.instance_startups(instance_startups))
-        if instance_startups is not None
-        else ()
-    )
-    settings = with_measured(given, startups)
+    startups: tuple[Startup, ...] = ()
+    if instance_startups is not None:
+        startups = startups_of(frame, active.instance_startups(instance_startups))
+    effective = with_measured(settings, startups)
     seeds = np.random.SeedSequence(settings.seed).spawn(2 + len(frame.pools))
     resamples = _resamples(frame, settings, np.random.default_rng(seeds[0]))
-    fits = _capacities(frame, active, settings, resamples, seeds[2:])
-    typed_capacity: tuple[Capacity, ...] = ()
-    speeds: tuple[GpuSpeed, ...] = ()
-    if typed is not None:
-        typed = active.typed(frame, typed)
-        for fit, seed in zip(fits.values(), seeds[2:], strict=True):
-            rng = np.random.default_rng(seed.spawn(1)[0])
-            typed_capacity += type_capacities(frame, typed, fit, active, settings, resamples, rng)
-        speeds = type_speeds(frame, typed, typed_capacity, profiles, settings, resamples, bench)
-        frame, moved = in_equivalents(frame, typed, speeds)
-        if moved:
-            again = _capacities(frame, active, settings, resamples, seeds[2:])
-            fits |= {role: again[role] for role in moved}
+    pools = _fit_pools(frame, typed, active, effective, resamples, seeds[2:], profiles, bench)
+    frame, fits = pools.frame, pools.fits
     if rolling:
-        fits = {role: _checked(fit, frame, active, settings) for role, fit in fits.items()}
-    targets = {role: target_of(fit, settings) for role, fit in fits.items()}
-    thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups, active)
+        fits = {role: _checked(fit, frame, active, effective) for role, fit in fits.items()}
+    targets = {role: target_of(fit, effective) for role, fit in fits.items()}
+    thresholds, unset = thresholds_of(frame, verdicts, targets, settings, startups, active)
     common = active.both(frame)
     mix = mix_of(common, resamples) if {"prefill", "decode"} <= set(targets) else None
     ratio = ratio_of(common, targets, mix, np.random.default_rng(seeds[1]))
-    captured, _ = capture_sweeps(frame, settings.slo)
-    ratio = with_captured_sweeps(ratio, frame, captured, settings.slo)
-    ratio = with_benchmarks(ratio, frame, tests, settings.slo)
-    ratio = with_undeclared_test(ratio, frame)
+    ratio = _with_tests(ratio, frame, tests, settings.slo)
     rows = {role: fit.labelled.rows for role, fit in fits.items()}
     ratio = with_replica_ratio(ratio, replica_ratio(common, rows, mix, resamples))
-    ratio = replace(ratio, by_gpu_type=type_ratios(ratio.value, speeds))
+    ratio = replace(ratio, by_gpu_type=type_ratios(ratio.value, pools.speeds))
     demand, censored = demand_of(frame)
-    capacity = (*(fit.capacity for fit in fits.values()), *typed_capacity)
-    thresholds += type_thresholds(thresholds, typed_capacity, frame.service, settings)
-    speeds = with_pods(speeds, _needs(demand, targets))
+    capacity = (*(fit.capacity for fit in fits.values()), *pools.typed)
     open_ = (*_capacity_refusals(frame, fits, capacity), *ratio_refusals(ratio, targets), *unset, *censored)
-    refusals = tuple(active.collect(one, rows, frame) for one in open_)
-    stretches = mix.stretches if mix is not None else history_stretches(frame)
-    return DeriveResult(
-        Derived(
-            capacity=capacity,
-            demand=demand,
-            thresholds=thresholds,
-            pd_ratio=ratio,
-            refusals=refusals,
-            startup=startups,
-            gpu_speeds=speeds,
-            releases=active.releases,
-        ),
-        capacity_points(frame, fits, settings.slo),
-        capacity_curve(frame, fits, settings.slo),
-        mix_table(frame, stretches, ratio),
+    derived = Derived(
+        capacity=capacity,
+        demand=demand,
+        thresholds=thresholds + type_thresholds(thresholds, pools.typed, frame.service, effective),
+        pd_ratio=ratio,
+        refusals=tuple(active.collect(one, rows, frame) for one in open_),
+        startup=startups,
+        gpu_speeds=with_pods(pools.speeds, _needs(demand, targets)),
+        releases=active.releases,
     )
+    points, curve = capacity_points(frame, fits, settings.slo), capacity_curve(frame, fits, settings.slo)
+    stretches = mix.stretches if mix is not None else history_stretches(frame)
+    return DeriveResult(derived, points, curve, mix_table(frame, stretches, ratio))
+
+
+@dataclass(frozen=True)
+class _Pools:
+    """The pools of a service, with what an instance of each carries.
+
+    ``frame`` counts instances in equivalents where a pool mixed GPU types; ``typed`` are capacities per type.
+    """
+
+    frame: ServiceFrame
+    fits: dict[str, CapacityFit]
+    typed: tuple[Capacity, ...] = ()
+    speeds: tuple[GpuSpeed, ...] = ()
+
+
+def _fit_pools(
+    frame: ServiceFrame,
+    typed: pl.DataFrame | None,
+    active: ActiveVersion,
+    settings: Settings,
+    resamples: NDArray[np.int64],
+    seeds: Sequence[np.random.SeedSequence],
+    profiles: Sequence[Profile],
+    bench: Sequence[BenchSpeed],
+) -> _Pools:
+    """Fit the pools over all GPU types and by type; those whose mix of types moved again, in equivalents."""
+    fits = _capacities(frame, active, settings, resamples, seeds)
+    if typed is None:
+        return _Pools(frame, fits)
+    typed = active.typed(frame, typed)
+    by_type: tuple[Capacity, ...] = ()
+    for fit, seed in zip(fits.values(), seeds, strict=True):
+        rng = np.random.default_rng(seed.spawn(1)[0])
+        by_type += type_capacities(frame, typed, fit, active, settings, resamples, rng)
+    speeds = type_speeds(frame, typed, by_type, profiles, settings, resamples, bench)
+    frame, moved = in_equivalents(frame, typed, speeds)
+    if moved:
+        again = _capacities(frame, active, settings, resamples, seeds)
+        fits |= {role: again[role] for role in moved}
+    return _Pools(frame, fits, by_type, speeds)
+
+
+def _with_tests(ratio: PdRatio, frame: ServiceFrame, tests: Sequence[SweepResult], slo: Slo) -> PdRatio:
+    """Return a ratio with what ratio tests say of it: in the history, in benchmarks, or undeclared."""
+    captured, _ = capture_sweeps(frame, slo)
+    ratio = with_captured_sweeps(ratio, frame, captured, slo)
+    ratio = with_benchmarks(ratio, frame, tests, slo)
+    return with_undeclared_test(ratio, frame)
 
 
 def _capacities(
