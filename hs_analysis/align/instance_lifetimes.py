@@ -35,7 +35,7 @@ PROCESS_STARTED = "process_start_time_seconds"
 UPTIMES = ("dynamo_component_uptime_seconds",)
 """Gauges whose value is how long a process has run [s]."""
 
-TARGET = "up"
+SCRAPE_UP = "up"
 """Prometheus's own series of a scrape target: 1 when it answered, 0 when it did not."""
 
 CHANGED_AFTER_S, CHANGED_AFTER_SAMPLES = 120.0, 3
@@ -128,7 +128,7 @@ def _sign_of(catalogue: Catalogue) -> pl.Expr:
     of_target = metric.str.starts_with("scrape_") | source.is_in(["ksm", "node"]) | nameless
     idle = others | metric.is_in(list(catalogue.clock_like)) | metric.str.ends_with("_created")
     return (
-        pl.when(metric == TARGET).then(pl.lit("up"))
+        pl.when(metric == SCRAPE_UP).then(pl.lit("up"))
         .when(metric == POD_CREATED).then(pl.lit("created"))
         .when(of_target).then(None)
         .when(metric == PROCESS_STARTED).then(pl.lit("process"))

@@ -34,7 +34,7 @@ Bound = Literal["", "at_least", "at_most"]
 Relevance = Literal["act", "note", "context"]
 """``act``: the decision changed; ``note``: another answer or setting; ``context``: what it was made from."""
 
-SAME = 1e-9
+SAME_FLOAT = 1e-9
 """Relative difference of numbers that another processor may cause [ratio]."""
 
 MOVED = 0.10
@@ -187,7 +187,7 @@ def _relevance(place: Subject, relation: Relation, moved: float | None) -> Relev
     if not place.acts or relation == "same":
         return "note"
     # A number that came, went, or was zero has no ratio: it did move.
-    far = moved is None or abs(moved) > MOVED + SAME
+    far = moved is None or abs(moved) > MOVED + SAME_FLOAT
     return "act" if place.acts == "any" or far else "note"
 
 
@@ -215,7 +215,7 @@ def _past(bound: Measure, other: Measure) -> bool:
 
 
 def _equal(a: float, b: float) -> bool:
-    return abs(a - b) <= SAME * max(abs(a), abs(b))
+    return abs(a - b) <= SAME_FLOAT * max(abs(a), abs(b))
 
 
 def _equal_ends(a: tuple[float, float] | None, b: tuple[float, float] | None) -> bool:

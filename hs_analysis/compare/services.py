@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
-from hs_analysis.compare.changes import SAME, Plain
+from hs_analysis.compare.changes import SAME_FLOAT, Plain
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.names import POOL_ROLES
 
@@ -122,7 +122,7 @@ def _same_totals(one: Plain, other: Plain) -> bool:
     """Whether two services were counted over the very same requests."""
     pairs = [((one.get("totals") or {}).get(key), (other.get("totals") or {}).get(key)) for key in COUNTS]
     known = [(a, b) for a, b in pairs if a and b]
-    return bool(known) and all(isclose(a, b, rel_tol=SAME) for a, b in known)
+    return bool(known) and all(isclose(a, b, rel_tol=SAME_FLOAT) for a, b in known)
 
 
 def _same_fleet(one: Plain, other: Plain) -> bool:

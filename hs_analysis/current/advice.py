@@ -113,7 +113,7 @@ def _budget(pools: Sequence[CurrentObject], policy: Policy) -> Iterator[Change]:
 
 NOT_WAITING = "counters stop at what a pool serves: what waits says how much more is asked of it"
 
-SAME = 0.01
+SAME_NUMBER = 0.01
 """Numbers nearer than this are not worth a change [ratio]."""
 
 SAME_TOLERANCE = 0.02
@@ -196,7 +196,7 @@ def _target(one: CurrentObject, wanted: hpa.Metric, policy: Policy, change: Any)
 
 
 def _number(read: MetricRead, target: float, evidence: str, change: Any) -> Iterator[Change]:
-    if read.kind != "Value" and abs(read.target / target - 1.0) > SAME:
+    if read.kind != "Value" and abs(read.target / target - 1.0) > SAME_NUMBER:
         lower = read.target < target
         why = (
             "lower than an instance carries within the limits: more instances than needed"
@@ -222,6 +222,6 @@ def _dynamics(
             band = policy.hysteresis.get(role)
             yield change(f"{side}.tolerance", now, then, why, band.evidence if band else "")
     now, then = parameters.down.stabilization_s, wanted.down.stabilization_s
-    if parameters.down.select != "Disabled" and now < then * (1.0 - SAME):
+    if parameters.down.select != "Disabled" and now < then * (1.0 - SAME_NUMBER):
         why = "shorter than the policy looks back: load that returns finds its instances gone"
         yield change("scaleDown.stabilizationWindowSeconds", now, then, why)

@@ -30,7 +30,7 @@ from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
 
-SAME = ("capture", "file", "model", "engine", "precision", "cached_ratio", "isl", "osl")
+COMPARED_COLUMNS = ("capture", "file", "model", "engine", "precision", "cached_ratio", "isl", "osl")
 """Columns in which the points of one comparison agree."""
 
 
@@ -50,8 +50,8 @@ def bench_speeds(bench: pl.DataFrame, slo: Slo) -> tuple[BenchSpeed, ...]:
         gpu=pl.col("decode_gpu_type"), each=pl.col("decode_tps") / pl.col("decode_gpus")
     )
     found: list[BenchSpeed] = []
-    for key, group in sorted(points.group_by(SAME), key=lambda one: tuple(map(str, one[0]))):
-        found += _of_group(dict(zip(SAME, key, strict=True)), group, slo)
+    for key, group in sorted(points.group_by(COMPARED_COLUMNS), key=lambda one: tuple(map(str, one[0]))):
+        found += _of_group(dict(zip(COMPARED_COLUMNS, key, strict=True)), group, slo)
     return tuple(found)
 
 

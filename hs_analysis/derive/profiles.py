@@ -18,7 +18,7 @@ from hs_analysis.schema.sweeps import ProfileRatio
 
 Floats = NDArray[np.float64]
 
-SAME = ("capture", "model", "engine", "precision")
+PAIR_COLUMNS = ("capture", "model", "engine", "precision")
 """Columns in which the two profiles of a pair agree."""
 
 
@@ -73,7 +73,7 @@ def profiles_of(bench: pl.DataFrame) -> tuple[Profile, ...]:
     left out: nothing can be interpolated along them.
     """
     found = []
-    for key, group in sorted(bench.group_by(SAME), key=lambda one: tuple(map(str, one[0]))):
+    for key, group in sorted(bench.group_by(PAIR_COLUMNS), key=lambda one: tuple(map(str, one[0]))):
         prefill, decode = (group.filter(pl.col("kind") == kind) for kind in ("prefill", "decode"))
         types = sorted({*prefill["prefill_gpu_type"].drop_nulls(), *decode["decode_gpu_type"].drop_nulls()})
         for gpu in types or [None]:

@@ -391,7 +391,7 @@ def _explained(base: SweepResult, best: Trial) -> SweepResult:
     return replace(base, pairs=tuple(pairs), disagreement=apart, disagreement_text=text)
 
 
-SAME = (
+TEST_COLUMNS = (
     "capture", "model", "engine", "precision", "prefill_gpu_type", "decode_gpu_type", "cached_ratio", "isl",
     "osl",
 )  # fmt: skip
@@ -425,9 +425,9 @@ def ratio_tests(bench: pl.DataFrame) -> Iterator[RatioTest]:
         pl.col("kind") == "point",
         *(pl.col(f"{role}_instances") > WHOLE_OVER for role in ("prefill", "decode")),
     )
-    keys = [*SAME, pl.when(pl.col("model").is_null()).then("series").alias("own_series")]
+    keys = [*TEST_COLUMNS, pl.when(pl.col("model").is_null()).then("series").alias("own_series")]
     for key, group in sorted(points.group_by(keys), key=lambda found: tuple(map(str, found[0]))):
-        named = dict(zip((*SAME, "own_series"), key, strict=True))
+        named = dict(zip((*TEST_COLUMNS, "own_series"), key, strict=True))
         name = _name(named)
         base = SweepResult(
             name=name, source="bench", model=named["model"], isl=named["isl"], osl=named["osl"],

@@ -17,7 +17,7 @@ from typing import Any, Final
 from hs_analysis.controllers.aibrix import Kpa
 from hs_analysis.controllers.hpa import SCALE_UP
 from hs_analysis.export import hpa, kubernetes, model, queries, rules, shape, translated
-from hs_analysis.export.hpa import ADAPTER_SUFFIX, ADAPTER_TARGET
+from hs_analysis.export.hpa import ADAPTER_SUFFIX, ADAPTER_TITLE
 from hs_analysis.export.kubernetes import PoolSizing
 from hs_analysis.export.model import Export, ExportOptions, Loss
 from hs_analysis.policy.model import PeriodicEntry, Policy
@@ -105,7 +105,7 @@ def export_aibrix(policy: Policy, options: ExportOptions) -> Export:
         ["; ".join(pool.origin for pool in bounded), _check_line(stem, objects)],
     )  # fmt: skip
     files[f"{stem}.{AIBRIX_SUFFIX}"] = head + model.dump_documents(objects)
-    head = model.header(policy, options, ADAPTER_TARGET)
+    head = model.header(policy, options, ADAPTER_TITLE)
     files[f"{stem}.{ADAPTER_SUFFIX}"] = head + model.dump_documents([_adapter(policy, bounded)])
     return Export(CONTROLLER, files, found)
 
@@ -287,7 +287,7 @@ def _pool_losses(policy: Policy, pool: PoolSizing, scaler: Kpa) -> list[Loss]:
     if own is not None:
         item = f"primaries[{own}].target_per_instance.value"
         wanted = policy.primaries[own].target_per_instance.value or 0.0
-        if abs(wanted - pool.threshold) > kubernetes.SAME * wanted:
+        if abs(wanted - pool.threshold) > kubernetes.SAME_DIGITS * wanted:
             numbers = f"{model.plain_number(pool.threshold)} instead of {model.plain_number(wanted)}"
             found.append(Loss(item, "approximated", f"{numbers} for {role}"))
     if scaler.max_scale_down_rate == 1.0:

@@ -36,7 +36,7 @@ from hs_analysis.schema.aligned import LATENCIES
 from hs_analysis.schema.constants import MIX_MOVED_RATIO, SUSTAINED_S
 from hs_analysis.schema.names import CONTROLLER_TITLES
 
-TARGET = "Prometheus alert rules (checked with promtool 2.42)"
+TITLE = "Prometheus alert rules (checked with promtool 2.42)"
 ALERTS_SUFFIX = "alerts.yaml"
 
 OVER_SLO = {"ttft": "HsTtftOverSlo", "tbt": "HsTbtOverSlo"}
@@ -128,7 +128,7 @@ def _text(policy: Policy, options: ExportOptions, part: AlertRules) -> str:
     ]
     body = [{"groups": [group for group in groups if group["rules"]]}]
     return (
-        model.header(policy, options, TARGET, part.losses) + model.comment(lines) + model.dump_documents(body)
+        model.header(policy, options, TITLE, part.losses) + model.comment(lines) + model.dump_documents(body)
     )
 
 

@@ -13,7 +13,7 @@ from hs_analysis.policy import dump, load_all
 from hs_analysis.policy.declaration import SCHEMA
 from hs_analysis.policy.model import Policy
 
-TARGET = f"HeteroScale policy {SCHEMA}"
+TITLE = f"HeteroScale policy {SCHEMA}"
 CONTROLLER = "heteroscale"
 POLICY_SUFFIX = "policy.yaml"
 
@@ -36,7 +36,7 @@ def export_heteroscale(policy: Policy, options: ExportOptions) -> Export:
         known.append(Loss("controller", "approximated", _TRANSLATED.format(was=policy.controller)))
     losses = concerning(known, policy)
     # The document has comments of its own: its losses are in their file alone.
-    head = model.header(policy, options, TARGET)
+    head = model.header(policy, options, TITLE)
     name = f"{model.file_stem(policy.service)}.{POLICY_SUFFIX}"
     files[name] = head + dump(replace(policy, controller="heteroscale"))
     return Export(CONTROLLER, files, losses)

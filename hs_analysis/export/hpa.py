@@ -25,7 +25,7 @@ from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Policy
 
-ADAPTER_TARGET = "prometheus-adapter externalRules (add them to the adapter's configuration)"
+ADAPTER_TITLE = "prometheus-adapter externalRules (add them to the adapter's configuration)"
 ADAPTER_SUFFIX = "adapter.yaml"
 
 # Labels that select by a Kubernetes selector; `service` holds a slash, which no label value may.
@@ -64,7 +64,7 @@ def external_rules(policy: Policy, sizings: Sequence[PoolSizing]) -> dict[str, A
     return {"externalRules": list(rules.values())}
 
 
-HPA_TARGET = "HorizontalPodAutoscaler autoscaling/v2 (checked against Kubernetes 1.33 to 1.37)"
+HPA_TITLE = "HorizontalPodAutoscaler autoscaling/v2 (checked against Kubernetes 1.33 to 1.37)"
 HPA_KIND = ("autoscaling/v2", "HorizontalPodAutoscaler")
 HPA_SUFFIX = "hpa.yaml"
 CONTROLLER: Final = "hpa"
@@ -107,9 +107,9 @@ def export_hpa(policy: Policy, options: ExportOptions) -> Export:
     if objects:
         stem = model.file_stem(policy.service)
         said = ["; ".join(pool.origin for pool in bounded), _check_line(policy, objects)]
-        head = model.header(policy, options, HPA_TARGET, found, said)
+        head = model.header(policy, options, HPA_TITLE, found, said)
         files[f"{stem}.{HPA_SUFFIX}"] = head + model.dump_documents(objects)
-        head = model.header(policy, options, ADAPTER_TARGET)
+        head = model.header(policy, options, ADAPTER_TITLE)
         files[f"{stem}.{ADAPTER_SUFFIX}"] = head + model.dump_documents([external_rules(policy, bounded)])
     return Export("hpa", files, found)
 

@@ -18,7 +18,7 @@ from hs_analysis.policy.controls import AT_ONCE, timetable_pools
 from hs_analysis.policy.model import PeriodicEntry, Policy
 from hs_analysis.policy.timetable import DAYS, cron_entries
 
-TARGET = "KEDA ScaledObject keda.sh/v1alpha1 (checked against KEDA 2.20)"
+TITLE = "KEDA ScaledObject keda.sh/v1alpha1 (checked against KEDA 2.20)"
 CONTROLLER: Final = "keda"
 KIND = ("keda.sh/v1alpha1", "ScaledObject")
 KEDA_SUFFIX = "scaledobjects.yaml"
@@ -44,7 +44,7 @@ def export_keda(policy: Policy, options: ExportOptions) -> Export:
     if objects:
         bodies = list(objects.values())
         said = [*(["; ".join(origins)] if origins else []), _check_line(bodies)]
-        text = model.header(policy, options, TARGET, losses, said) + model.dump_documents(bodies)
+        text = model.header(policy, options, TITLE, losses, said) + model.dump_documents(bodies)
         files[f"{model.file_stem(policy.service)}.{KEDA_SUFFIX}"] = text
     return Export("keda", files, losses)
 

@@ -22,7 +22,7 @@ from hs_analysis.schema.number_text import share_words
 Body = dict[str, Any]
 """A part of an object as plain values."""
 
-SAME = 1e-5
+SAME_DIGITS = 1e-5
 """Numbers nearer than this are the same: an object's have six digits [ratio]."""
 
 LEAST_THRESHOLD = 1.0 / THOUSANDTHS
@@ -385,7 +385,7 @@ def _unlike(item: str, wanted: float, held: float | None, role: str) -> Loss | N
     """Return a loss where the number that is held is not the policy's."""
     if held is None:
         return Loss(item, "dropped", _UNLIMITED.format(role=role))
-    if math.isclose(wanted, held, rel_tol=SAME, abs_tol=SAME):
+    if math.isclose(wanted, held, rel_tol=SAME_DIGITS, abs_tol=SAME_DIGITS):
         return None
     text = f"{model.plain_number(held)} for {role} instead of {model.plain_number(wanted)}"
     return Loss(item, "approximated", text)

@@ -10,7 +10,7 @@ from hs_analysis.export import model, queries
 from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
 from hs_analysis.policy.model import Guard, Policy, Primary
 
-TARGET = "Prometheus recording rules (checked with promtool 2.42)"
+TITLE = "Prometheus recording rules (checked with promtool 2.42)"
 RULES_SUFFIX = "rules.yaml"
 
 # Everything of a policy but its signals; a recording rule computes and decides nothing.
@@ -77,7 +77,7 @@ def rules_text(policy: Policy, options: ExportOptions) -> str:
         "rules": rules,
     }
     notes = [f"Note: {'; '.join(options.notes)}"] if options.notes else []
-    return model.header(policy, options, TARGET, (), notes) + model.dump_documents([{"groups": [group]}])
+    return model.header(policy, options, TITLE, (), notes) + model.dump_documents([{"groups": [group]}])
 
 
 def _items(policy: Policy) -> list[tuple[str, Primary | Guard]]:

@@ -24,7 +24,7 @@ from hs_analysis.replay.signals import (
     waited,
 )
 
-SAME = 1e-9
+SAME_FLOAT = 1e-9
 """Part of a row's sum or mean by which its steps differ from it in floating point [ratio]."""
 
 BUILT_IN = ("queued_tokens",)
@@ -74,7 +74,7 @@ class SameState:
         usual = ~passed.altered
         for role, counts in self.counts.items():
             ready = passed.ready[role]
-            ran = (ready > 0) & (np.abs(ready - counts[row]) <= SAME * ready) & usual
+            ran = (ready > 0) & (np.abs(ready - counts[row]) <= SAME_FLOAT * ready) & usual
             self.same[role] = ran & (self.same[role] | self.calm[role])
             self.calm[role] = (passed.wait[role] == 0) & usual & ~self.waited[role][row]
         if "decode" in self.same and "prefill" in self.same:
@@ -358,7 +358,7 @@ class Readings:
         load = np.where(known, loads, 0.0).sum(axis=0) / np.maximum(count, 1)
         waited_s = self._waited(key, asked, rows, load.size)
         value = np.interp(load, model.loads, model.values) + waited_s
-        value = np.where((load > model.known_to * (1.0 + SAME)) & ~(waited_s > 0), UNKNOWN, value)
+        value = np.where((load > model.known_to * (1.0 + SAME_FLOAT)) & ~(waited_s > 0), UNKNOWN, value)
         value = np.where(count > 0, value, math.nan)
         return np.where(gone | unknown, recorded, value)
 
@@ -399,7 +399,7 @@ def read_from(key: Key, model: FleetModel) -> Key | None:
 
 def is_passed(served: Floats, offered: Floats) -> Mask:
     """Say whether a pool served in a row what came in it: nothing waited, before or after [tokens]."""
-    same: Mask = np.abs(served - offered) <= SAME * offered
+    same: Mask = np.abs(served - offered) <= SAME_FLOAT * offered
     return same
 
 

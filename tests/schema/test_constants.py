@@ -46,7 +46,7 @@ FINE = {
     "controllers/lanes.py": {"ROUNDING"},
     "replay/baselines.py": {"HIGHEST_PRICE", "HALVINGS", "BUDGETS"},
     "replay/faults.py": {"LANES_IN_STEP", "PLACES", "PLACES_TO_SELECT"},
-    "replay/readings.py": {"SAME"},
+    "replay/readings.py": {"SAME_FLOAT"},
     "replay/signals.py": {"BEYOND_POINTS"},
     "replay/simulate.py": {"STEP_S"},
     "statistics/autoregression.py": {"STRETCH_ROWS"},
