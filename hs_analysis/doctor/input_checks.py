@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from hs_analysis.doctor.context import DoctorContext, Finding, Level
 from hs_analysis.doctor.inventory import missing_signals
 from hs_analysis.errors import first_of
-from hs_analysis.schema.aligned import POOL_ROLES
-from hs_analysis.schema.constants import SUSTAINED_S
+from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame
+from hs_analysis.schema.constants import ROWS_MIN, SUSTAINED_S
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.number_text import percent
 
@@ -206,6 +207,10 @@ def _successions(values: dict[str, tuple[datetime, datetime]]) -> list[tuple[str
 SCALE_LIMIT = 1.05
 """A ratio above this is a percentage read as a ratio."""
 
+BEYOND_IN_FLIGHT = 30.0
+"""Requests that rate times latency ask for, over those that are there, from which on the unit is another: the
+middle, in logarithms, of an honest latency and one read 1000 times too long. Default of this project."""
+
 REPEAT_FACTOR = 1.5
 """An exporter whose values change more rarely than this many scrapes repeats them."""
 
@@ -396,8 +401,8 @@ def unmapped(context: DoctorContext) -> list[Finding]:
 
 
 def scales(context: DoctorContext) -> list[Finding]:
-    """Ratios out of range: a percentage read as a ratio."""
-    found = []
+    """Ratios out of range, and latencies that more requests would have to wait than are there."""
+    found = [finding for frame in context.frames for finding in _beyond_in_flight(frame)]
     for frame in context.frames:
         for info in frame.signals:
             if info.unit != "ratio" or info.family == "auxiliary":
@@ -411,6 +416,34 @@ def scales(context: DoctorContext) -> list[Finding]:
     if not context.frames:
         return []
     return found or [Finding("scale", "pass", "all ratios lie within 0 and 1")]
+
+
+def _beyond_in_flight(frame: ServiceFrame) -> list[Finding]:
+    """Return the latencies in another unit: rate times latency are requests in flight (Little's law)."""
+    running = [frame.values("running", pool) for pool in frame.pools]
+    if not running or any(np.isnan(values).all() for values in running):
+        return []  # part of the requests is not seen
+    waiting = [frame.values("queue_length", pool) for pool in frame.pools]
+    held = np.maximum(np.nansum([*running, *waiting, frame.values("in_flight", "service")], axis=0), 1.0)
+    found = []
+    for latency, rate in _LITTLE:
+        ages = [frame.values(latency, role) for role in ("service", *frame.pools)]
+        rates = [frame.values(rate, role) for role in ("service", *frame.pools)]
+        for age, per_s in product(ages, rates):
+            both = np.isfinite(age * per_s) & (per_s > 0)
+            if both.sum() < ROWS_MIN or np.median((age * per_s / held)[both]) < BEYOND_IN_FLIGHT:
+                continue
+            age_s, flow, there = (float(np.median(values[both])) for values in (age, per_s, held))
+            text = (
+                f"{latency} is {age_s:.3g} s at {flow:.3g} {_PER_S[rate]}, which takes {age_s * flow:,.0f} "
+                f"requests in flight, and {there:,.0f} are: its unit is another, perhaps ms"
+            )
+            found.append(Finding("scale", "fail", text, service=frame.service, value=age_s))
+    return found
+
+
+_LITTLE = (("ttft", "first_token_rate"), ("tbt", "decode_tps"))
+_PER_S = {"first_token_rate": "requests/s", "decode_tps": "tokens/s"}
 
 
 def repeats(context: DoctorContext) -> list[Finding]:

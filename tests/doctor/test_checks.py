@@ -126,6 +126,32 @@ def test_a_clean_scene_passes_but_for_what_is_missing() -> None:
     assert set(found.filter(pl.col("level") != "pass")["check"]) == {"missing"}
 
 
+@pytest.mark.parametrize(
+    ("ttft", "tbt", "seen", "words"),
+    [
+        (0.4, 0.04, {}, None),
+        (
+            400.0,
+            0.04,
+            {},
+            "ttft is 400 s at 10 requests/s, which takes 4,000 requests in flight, and 110",
+        ),
+        (0.4, 40.0, {}, "tbt is 40 s at 2.5e+03 tokens/s, which takes 100,000 requests in flight, and 110"),
+        (400.0, 0.04, {"in_flight@service": 4000.0}, None),
+        (400.0, 40.0, {"running@decode": math.nan}, None),
+    ],
+)
+def test_latencies_need_no_more_requests_than_are_there(
+    ttft: float, tbt: float, seen: dict[str, float], words: str | None
+) -> None:
+    """Rate times latency are requests in flight: of milliseconds for seconds a thousand times as many."""
+    columns = {"ttft@service": ttft, "first_token_rate@service": 10.0, "tbt@decode": tbt}
+    columns |= {"decode_tps@decode": 2500.0, "running@decode": 100.0, "running@prefill": 10.0}
+    frames = (frame(columns | {"instances@prefill": 1.0, "instances@decode": 1.0} | seen),)
+    texts = [one.text for one in input_checks.scales(scene(frames=frames)) if one.level == "fail"]
+    assert [text.partition(" are: ")[0] for text in texts] == ([words] if words else [])
+
+
 def test_every_check_is_listed() -> None:
     """A check that is written but not listed would never run."""
     written = {
