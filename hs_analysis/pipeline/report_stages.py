@@ -358,6 +358,8 @@ def _summary(work: Work) -> dict[str, Any]:
     findings = tables.read(work.run, "findings")
     warnings += summary.failed_warnings(findings)
     warnings += summary.idle_warnings(findings)
+    if label := work.settings.reading.dedup_label:
+        warnings.append(summary.replicas_removed_warning(label))
     if work.settings.excluded:
         warnings.append(summary.excluded_warning(work.settings.excluded))
     policies, _ = _policies(work.run)
