@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 from typing import Any
@@ -30,6 +30,9 @@ SCALES = (("milliseconds for seconds", 1e3), ("seconds for milliseconds", 1e-3))
 
 RENEWED_LABELS = ("worker_id", "pod_uid", "uid", "container_id")
 """Labels that a process gets anew when it starts: Dynamo, Kubernetes."""
+
+MOST_RESTARTS = 3
+"""Restarts of an instance that are told one by one; more are told together. Default of this project."""
 
 RUNTIMES = ("go_", "process_", "python_", "promhttp_", "scrape_", "prometheus_")
 """Beginnings of what every client library and Prometheus itself export."""
@@ -331,19 +334,27 @@ def restarts(context: DoctorContext) -> list[Finding]:
     who = context.resets.join(
         context.series.select("series_id", "service", "instance", "capture"), "series_id"
     ).sort("service", "instance", "t")
-    found: list[Finding] = []
+    times: dict[tuple[str, str], list[datetime]] = {}
     last: dict[tuple[str, str], datetime] = {}
     for row in who.iter_rows(named=True):
         key = (row["service"] or "", row["instance"] or "a front end")
         before = last.get(key)
         last[key] = row["t"]
-        if before is not None and row["t"] - before <= timedelta(seconds=SAME_RESTART_S):
-            continue
-        text = (
-            f"{key[1]} started again by {time_text(row['t'])}: its counters fell back and count on from zero"
-        )
-        found.append(Finding("restarts", "warn", text, service=key[0], start=row["t"], end=row["t"]))
-    return found
+        if before is None or row["t"] - before > timedelta(seconds=SAME_RESTART_S):
+            times.setdefault(key, []).append(row["t"])
+    return [finding for key, at in times.items() for finding in _restarts_of(*key, at)]
+
+
+def _restarts_of(service: str, name: str, at: Sequence[datetime]) -> Iterator[Finding]:
+    """Yield a finding a restart of an instance; one for all of them where they are many."""
+    fell = "its counters fell back and count on from zero"
+    if len(at) > MOST_RESTARTS:
+        text = f"{name} started again {len(at)} times from {time_text(at[0])} to {time_text(at[-1])}: {fell}"
+        yield Finding("restarts", "warn", text, service=service, start=at[0], end=at[-1])
+        return
+    for t in at:
+        text = f"{name} started again by {time_text(t)}: {fell}"
+        yield Finding("restarts", "warn", text, service=service, start=t, end=t)
 
 
 def roles(context: DoctorContext) -> list[Finding]:

@@ -292,6 +292,15 @@ def test_resets_close_together_are_one_restart() -> None:
     assert all("decode-0 started again" in text for text in found["text"])
 
 
+def test_an_instance_that_restarts_all_day_is_one_line() -> None:
+    """Twelve restarts are told together, with how many and from when to when."""
+    times = [START + timedelta(hours=2 * k) for k in range(12)]
+    resets = pl.DataFrame({"series_id": [0] * 12, "t": times, "before": [9.0] * 12, "after": [1.0] * 12})
+    found = diagnose(scene(resets=resets)).filter(pl.col("check") == "restarts")
+    assert (found["start"].to_list(), found["end"].to_list()) == ([times[0]], [times[-1]])
+    assert "decode-0 started again 12 times from " in found["text"][0]
+
+
 def test_a_scrape_gap_has_its_times() -> None:
     """The finding carries both ends, for marks on charts."""
     frozen = pl.DataFrame({"capture": [""], "first_t": [START], "last_t": [START + timedelta(seconds=35)]})
