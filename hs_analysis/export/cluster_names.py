@@ -334,7 +334,8 @@ def _pods(rows: _Rows) -> list[str]:
 
 def _several(found: Sequence[tuple[Workload, str]]) -> str:
     names = list(dict.fromkeys(f"{one.kind} {one.name}" for one, _ in found))
-    return f"{found[0][1]}: {first_of(names, SHOWN, ' and ')}"
+    shown = first_of(names, SHOWN, " and ")
+    return f"{found[0][1]}: {shown}; one object scales one of them by the load of all"
 
 
 def _numbered(rows: _Rows) -> str:

@@ -102,7 +102,8 @@ def test_kube_state_metrics_tell_what_is_scaled(
     [
         (
             [("kube_pod_owner", OWNER), ("kube_pod_owner", {**OWNER, "owner_name": "second"})],
-            "kube_pod_owner: StatefulSet by-owner and StatefulSet second",
+            "kube_pod_owner: StatefulSet by-owner and StatefulSet second; "
+            "one object scales one of them by the load of all",
         ),
         ([(WORK, {"pod": "gen-0"}), (WORK, {"pod": "gen-1"})], "its pods are called gen-0, gen-1"),
         ([(WORK, {"pod": POD}), (WORK, {"pod": "gen-1"})], f"its pods are called {POD}, gen-1"),
