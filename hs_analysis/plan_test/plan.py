@@ -131,6 +131,9 @@ DOWN_LEVELS = 3
 MINUTES_MIN = 5.0
 """Shortest level [min]; measured on captures of real components: five minutes about the limit."""
 
+LONGEST_MIN = 480.0
+"""Longest test [min]: a working day, for which a rig can be had. Beyond it the levels are cut."""
+
 NOISE_SHARE = 1.0 / 3.0
 """Share of the systematic term that the noise of a level's mean may reach [ratio]: below it more minutes buy
 nothing."""
@@ -220,8 +223,7 @@ def _capacity_test(
     window_s = max(WINDOW_MIN_S, SCRAPES * _interval_s(frame))
     middle = pool.carried * size / pool.tokens if pool.tokens else None
     noise = window_noise(pool, middle or 1.0, window_s, usual_rate(frame))
-    windows = max(TEST_VIOLATING_MIN, math.ceil((noise / (NOISE_SHARE * precision.systematic[role])) ** 2))
-    minutes = max(MINUTES_MIN, math.ceil(windows * window_s / 60.0))
+    minutes, wanted = _minutes(noise / precision.systematic[role], window_s, len(loads) + DOWN_LEVELS)
     held = 60.0 * minutes / window_s
     spread = math.sqrt(precision.systematic[role] ** 2 + math.log(STEP) ** 2 / 12.0 + noise**2 / held)
     levels = tuple(
@@ -245,7 +247,7 @@ def _capacity_test(
         spread=spread,
         isl=isl,
         osl=osl if osl else pool.tokens,
-        text=_summary(role, levels, minutes),
+        text=_summary(role, levels, minutes) + _shortened(levels, minutes, wanted, noise, window_s),
         evidence=evidence.path(frame.service, "derive", refusal.what),
     )
 
@@ -259,6 +261,33 @@ def _summary(role: str, levels: Sequence[Level], minutes: float) -> str:
         f" the last {DOWN_LEVELS} levels before that on the way down; record the same metrics and give them"
         f" to hsa run --pressure-test"
     )
+
+
+def _minutes(noise_ratio: float, window_s: float, levels: int) -> tuple[float, float]:
+    """Return how long a level is held, and how long its noise, in systematic terms, asks for [min]."""
+    wanted, least = (
+        max(MINUTES_MIN, math.ceil(max(TEST_VIOLATING_MIN, windows) * window_s / 60.0))
+        for windows in (math.ceil((noise_ratio / NOISE_SHARE) ** 2), 0)
+    )
+    return min(wanted, max(least, float(LONGEST_MIN // levels))), wanted
+
+
+def _shortened(levels: Sequence[Level], minutes: float, wanted: float, noise: float, window_s: float) -> str:
+    """Return what a test leaves open that would take longer than a working day, and why; else nothing."""
+    total = minutes * len(levels)
+    if minutes < wanted:
+        return (
+            f". It is cut to {total / 60.0:.0f} h, and the interval is what that gives: at this request rate"
+            f" the noise of a window of {window_s:.0f} s is {percent(noise, whole=True)}, which"
+            f" {wanted:,.0f} minutes a level ({wanted * len(levels) / 60.0:,.0f} h) would average out."
+            " More instances in the test narrow it"
+        )
+    if total > LONGEST_MIN:
+        return (
+            f". It takes {total / 60.0:.0f} h: a window is {window_s:.0f} s, as values come every"
+            f" {window_s / SCRAPES:.0f} s; scrape more often for a shorter test"
+        )
+    return ""
 
 
 def _test_size(pool: PoolLoad) -> int:

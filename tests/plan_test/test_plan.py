@@ -16,7 +16,7 @@ from hs_analysis.derive import derive_service
 from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.plan_test.commands import GENERATORS, command_lines
-from hs_analysis.plan_test.plan import STEP
+from hs_analysis.plan_test.plan import LONGEST_MIN, STEP
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.sweeps import PlannedTest
@@ -182,3 +182,23 @@ def test_no_rate_no_command() -> None:
     found = planned(replace(frame, table=frame.table.drop(gone)))["capacity@decode"]
     assert all(level.request_rate is None for level in found.levels)
     assert command_lines("aiperf", found.levels, 1, 1, "a/b") == ()
+
+
+def test_no_plan_is_longer_than_a_working_day(plan: dict[str, PlannedTest]) -> None:
+    """A window of few requests is so noisy that its test takes days: cut, it says what is known then."""
+    assert not any("It is cut" in test.text for test in plan.values())
+    derived = derive_service(roomy(), (), FEW).derived
+    noisy = replace(derived, thresholds=tuple(replace(one, noise_cv=0.5) for one in derived.thresholds))
+    cut = {test.what: test for test in plan_service(roomy(), noisy, PRECISION)}["capacity@decode"]
+    assert sum(level.minutes for level in cut.levels) <= LONGEST_MIN
+    assert "It is cut to 8 h" in cut.text
+    assert cut.expect_ratio > 2 * plan["capacity@decode"].expect_ratio
+
+
+def test_a_plan_that_scrapes_make_long_says_so() -> None:
+    """Five windows a level are the least: with a value every five minutes that is more than a day."""
+    frame = roomy()
+    slow = replace(frame, signals=tuple(replace(info, interval_s=300.0) for info in frame.signals))
+    found = planned(slow)["capacity@decode"]
+    assert sum(level.minutes for level in found.levels) > LONGEST_MIN
+    assert "values come every 300 s; scrape more often" in found.text
