@@ -325,6 +325,10 @@ def _no_ratio(policy: Policy) -> str:
     """Say why the policy keeps no ratio."""
     if "mixed" in policy.bounds:
         return "none: a single pool"
+    if mixes := len(policy.pd_ratio.by_mix) if policy.pd_ratio else 0:
+        why = f"the best split differs between the {mixes} token mixes tested, and " if mixes > 1 else ""
+        own = "each pool is sized by its own signal" if len(policy.primaries) > 1 else "nothing keeps a ratio"
+        return f"no value: {why}{own};\nby_mix: the best split measured of each mix, to start a service with"
     if len(policy.primaries) > 1:
         return "none is kept: each pool is sized by its own signal; summary.json holds the balance as derived"
     return "none is kept"

@@ -202,6 +202,11 @@ def test_splits_that_a_test_found_best_are_in_the_policy() -> None:
     )  # fmt: skip
     assert "nothing keeps it" in dump(hold)
     assert (apart.pd_ratio.held, apart.pd_ratio.by_mix) == (None, splits)
+    assert "# no value: each pool is sized by its own signal;" in dump(apart)
+    two = replace(tested, status="drifting", by_mix=(mix, replace(mix, isl=1800.0, prefill=3, decode=5)))
+    text = dump(built(pd_day(), PAIR, replace(numbers, pd_ratio=two)))
+    assert "# no value: the best split differs between the 2 token mixes tested, and each pool is" in text
+    assert "# by_mix: the best split measured of each mix" in text
     for one in (hold, apart, policy):
         assert load(dump(rounded(one))) == rounded(one)
         assert one.sized_roles == (() if one is hold else ("prefill", "decode"))
