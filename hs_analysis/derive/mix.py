@@ -320,17 +320,32 @@ def _weighted(values: Floats, weight: Floats) -> float:
     return float(np.average(values[good], weights=weight[good])) if good.any() else math.nan
 
 
+LEAST_AGAINST = 0.005
+"""Share of the movement against it that is told: what rounds to a per cent [ratio]."""
+
+
 def movers_text(found: Sequence[Mover]) -> str:
-    """Return which inputs moved the mix, in words; empty where it is not known."""
+    """Return which inputs moved the mix, in words; empty where it is not known.
+
+    Shares that come to more than the whole are followed by those that moved against it.
+    """
     named = [mover for mover in found if mover.share >= MOVER_SHARE]
-    parts = []
+    parts: list[str] = []
     for mover in named:
-        low, high = (
-            f"{percent(v, whole=True)}" if mover.input == "hit_rate" else f"{v:,.0f}"
-            for v in (mover.low, mover.high)
-        )
-        parts.append(f"{INPUTS[mover.input]} ({percent(mover.share, whole=True)} of it, {low} to {high})")
-    return " and ".join(parts)
+        of = " of the movement of the mix" if not parts else ""
+        if mover.input == "hit_rate":
+            values = f"{percent(mover.low, whole=True)} to {percent(mover.high, whole=True)}"
+        else:
+            values = f"{mover.low:,.0f} to {mover.high:,.0f} tokens"
+        parts.append(f"{INPUTS[mover.input]} ({percent(mover.share, whole=True)}{of}, {values})")
+    over = sum(mover.share for mover in named) > 1.0
+    against = [
+        f"{percent(-mover.share, whole=True)} by {INPUTS[mover.input]}"
+        for mover in found
+        if over and mover.share <= -LEAST_AGAINST
+    ]
+    less = f", less {' and '.join(against)}, which moved against them" if against else ""
+    return " and ".join(parts) + less
 
 
 def fixed_costs(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.derive.mix import Stretch, fixed_costs, movers, movers_text, stretches_of
+from hs_analysis.schema.results import Mover
 from hs_analysis.schema.settings import Settings, Slo
 
 HOURS = 12
@@ -74,6 +75,18 @@ def test_what_can_not_be_told_is_not_told() -> None:
     bare = replace(frame, table=frame.table.drop("output_length@service"))
     assert movers(bare, stretches) == ()
     assert movers_text(()) == ""
+
+
+def test_shares_of_the_movement_say_of_what_they_are() -> None:
+    """Two shares of more than the whole need the one that moved against them; a whole needs no more."""
+    both = (Mover("osl", 0.57, 192.0, 308.0), Mover("isl", 0.49, 1010.0, 1535.0))
+    assert movers_text((*both, Mover("hit_rate", -0.06, 0.24, 0.33))) == (
+        "output length (57 % of the movement of the mix, 192 to 308 tokens) and prompt length (49 %, 1,010 "
+        "to 1,535 tokens), less 6 % by share of cached prompt tokens, which moved against them"
+    )
+    assert movers_text((Mover("hit_rate", 1.0, 0.24, 0.33), Mover("isl", 0.0, 9.0, 9.0))) == (
+        "share of cached prompt tokens (100 % of the movement of the mix, 24 % to 33 %)"
+    )
 
 
 def test_a_hit_rate_that_was_not_scraped_moves_nothing() -> None:

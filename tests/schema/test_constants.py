@@ -24,7 +24,7 @@ FINE = {
     "derive/capacity.py": {"PARTS"},
     "derive/capacity_laws.py": {"COUNT_STEP", "CHANCES"},
     "derive/gpu_speed.py": {"QUEUE_POINTS"},
-    "derive/mix.py": {"NORMAL_DECILES", "STILL"},
+    "derive/mix.py": {"LEAST_AGAINST", "NORMAL_DECILES", "STILL"},
     "derive/service.py": {"CURVE_POINTS", "CURVE_BINS"},
     "derive/split_sweeps.py": {"TIGHTER", "SAME_RATIO", "WHOLE_OVER"},
     "policy/build.py": {"LARGEST_PAIR"},
