@@ -155,14 +155,14 @@ def _not_in(minute: int, stretches: Set[tuple[int, int]]) -> int:
     return minute
 
 
-def daily(need: Mapping[str, Sequence[int]], start_up_s: Mapping[str, float]) -> tuple[PeriodicEntry, ...]:
+def daily(need: Mapping[str, Sequence[int]], startup_s: Mapping[str, float]) -> tuple[PeriodicEntry, ...]:
     """Return the timetable of every day that has the instances of each hour ready when the hour begins.
 
     Parameters
     ----------
     need
         Instances per role, ``prefill`` and ``decode`` or one of them, in each hour of the day, 24 each.
-    start_up_s
+    startup_s
         From asking for an instance to its first request, per role [s]: what an hour needs is asked for that
         much before it, rounded up to whole minutes.
 
@@ -172,7 +172,7 @@ def daily(need: Mapping[str, Sequence[int]], start_up_s: Mapping[str, float]) ->
         Entries over the whole day, in order; neighbours differ.
     """
     minutes = [
-        {role: _asked(counts, minute, start_up_s[role]) for role, counts in need.items()}
+        {role: _asked(counts, minute, startup_s[role]) for role, counts in need.items()}
         for minute in range(DAY_MINUTES)
     ]
     entries, begin = [], 0
@@ -197,9 +197,9 @@ def written(entry: PeriodicEntry) -> dict[str, Any]:
     }
 
 
-def _asked(need: Sequence[int], minute: int, start_up_s: float) -> int:
+def _asked(need: Sequence[int], minute: int, startup_s: float) -> int:
     """Return what is wanted at a minute: for its hour, and for all that begin while an instance starts."""
-    last = minute + math.ceil(start_up_s / 60)
+    last = minute + math.ceil(startup_s / 60)
     return max(need[hour % DAY_HOURS] for hour in range(minute // 60, last // 60 + 1))
 
 

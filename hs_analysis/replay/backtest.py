@@ -599,7 +599,7 @@ def _accounts(run: _Run, frame_test: ServiceFrame) -> dict[str, Any]:
         },
         "recorded_instance_hours_all_rows": all_hours,
         "start_up_s": {
-            role: {"value": pool.start_up_s, "provenance": pool.start_up_from}
+            role: {"value": pool.startup_s, "provenance": pool.startup_from}
             for role, pool in run.model.pools.items()
         },
         "baselines": {name: text for name, text in BASELINES.items() if name in run.results},

@@ -75,7 +75,7 @@ def day_plan(
         if np.unique(hours[known]).size < DAY_HOURS:
             return "the training window does not hold every hour of a day"
         needs[role] = [max(1, round(float(counts[known & (hours == h)].max()))) for h in range(DAY_HOURS)]
-    entries = daily(needs, {role: pool.start_up_s for role, pool in model.pools.items()})
+    entries = daily(needs, {role: pool.startup_s for role, pool in model.pools.items()})
     return tuple(replace(entry, zone=zone) for entry in entries)
 
 
@@ -113,7 +113,7 @@ def foreseen(model: FleetModel, part: DemandTrace) -> Schedule:
             counts[role] = part.counts(role)
             continue
         need = needed(part.offered[role], part.window_s, pool.target)
-        counts[role] = asked_ahead(need, rows_of(pool.start_up_s, part.window_s))
+        counts[role] = asked_ahead(need, rows_of(pool.startup_s, part.window_s))
     return Schedule(counts, running=False)
 
 
@@ -251,7 +251,7 @@ def _asked_for(
             continue
         ready = np.full(part.rows, np.nan)
         ready[part.scored] = choice.at(price)[0]
-        counts[role] = asked_ahead(ready, rows_of(pool.start_up_s, part.window_s))
+        counts[role] = asked_ahead(ready, rows_of(pool.startup_s, part.window_s))
     return Schedule(counts, running=False)
 
 

@@ -131,9 +131,9 @@ def _misjudge(pool: PoolLanes, lanes: Mask) -> None:
     pool.ask(np.where(lanes, fewer, pool.desired))
 
 
-def _burst(since_s: float, start_up_s: float) -> float:
+def _burst(since_s: float, startup_s: float) -> float:
     """Double within the start-up time, stay so for ten minutes, and go as it came."""
-    rise = max(start_up_s, 1.0)
+    rise = max(startup_s, 1.0)
     return 1.0 + min(max(min(since_s / rise, (2.0 * rise + BURST_S - since_s) / rise), 0.0), 1.0)
 
 
@@ -148,7 +148,7 @@ FAULTS: tuple[Fault, ...] = (
     _row("no_stock", begins=_sell_out, ends=_restock),
     _row("lost_group", begins=_lose),
     _row("wrong_ratio", begins=_misjudge, roles=("prefill",)),
-    _row("doubled_traffic", demand=lambda since_s, start_up_s: 2.0),  # noqa: ARG005 - one signature for all
+    _row("doubled_traffic", demand=lambda since_s, startup_s: 2.0),  # noqa: ARG005 - one signature for all
     _row("clock_skew", scrape=lambda seen: seen.late),
     _row(
         "counter_reset",
@@ -197,8 +197,8 @@ class FaultStrike(Strike):
         if row not in self.stretch or not any(fault.demand for fault in self.faults):
             return None
         since_s = (row - self.stretch.first) * self.window_s
-        start_up_s = max(pool.start_up_s for pool in self.model.pools.values())
-        factors = [fault.demand(since_s, start_up_s) if fault.demand else 1.0 for fault in self.faults]
+        startup_s = max(pool.startup_s for pool in self.model.pools.values())
+        factors = [fault.demand(since_s, startup_s) if fault.demand else 1.0 for fault in self.faults]
         return np.array(factors)[self.of_lane]
 
     def before_row(self, row: int, pools: Mapping[str, PoolLanes]) -> None:

@@ -106,10 +106,10 @@ class PoolModel:
         Steepness of ln odds of violation in ln(load ÷ capacity).
     max_throughput
         Most an instance can serve, whatever the latency [tokens/s]; infinite when nothing is known.
-    start_up_s
+    startup_s
         From asking for an instance to its first request [s].
-    start_up_from
-        What gives ``start_up_s``: ``settings``, ``measured`` or ``default``.
+    startup_from
+        What gives ``startup_s``: ``settings``, ``measured`` or ``default``.
     judged
         Latencies with an SLO limit that this pool answers for; empty when none.
     target
@@ -127,8 +127,8 @@ class PoolModel:
     status: str
     slope: float
     max_throughput: float
-    start_up_s: float
-    start_up_from: str
+    startup_s: float
+    startup_from: str
     judged: tuple[str, ...]
     target: float | None
     reference: float | None = None
@@ -200,7 +200,7 @@ def _pool(
         capacity.status if capacity and value else "refused",
         slope,
         max_throughput(history, capacity, role, signals),
-        *_start_up(derived, role, settings),
+        *_startup(derived, role, settings),
         tuple(name for name in LATENCIES[role] if settings.slo.limit_s(name) is not None),
         work_target(derived, role, settings),
         _reference(history, role, value, floor=capacity is not None and capacity.status == "floor"),
@@ -208,7 +208,7 @@ def _pool(
     )
 
 
-def _start_up(derived: Derived, role: str, settings: Settings) -> tuple[float, str]:
+def _startup(derived: Derived, role: str, settings: Settings) -> tuple[float, str]:
     """Return the start-up time [s] and what gives it: the user, else the dump, else the default."""
     if role in settings.startup_s:
         return settings.startup_s[role], "settings"
@@ -326,7 +326,7 @@ class PoolLanes:
 
     def __init__(self, model: PoolModel, counts: Floats, window_s: float, steps: int) -> None:
         self.model, self.window_s = model, window_s
-        took = math.ceil(model.start_up_s * steps / window_s - 1e-9)
+        took = math.ceil(model.startup_s * steps / window_s - 1e-9)
         self.rows_to_start, self.step_to_start = divmod(took, steps)
         lanes = counts.size
         self.desired, self.ready = counts.copy(), counts.copy()

@@ -343,7 +343,7 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
     drawn = full[moving_block_indices(full.size, block, draws, np.random.default_rng(seed))]
     interval = _Drawn(drawn, stretch).interval
 
-    def saving(value: float | None, baseline: str) -> Interval | None:
+    def saved(value: float | None, baseline: str) -> Interval | None:
         if value is None:
             return None
         base = cuts[baseline].cost
@@ -360,10 +360,10 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
         slo_violation_tokens_ci=interval(
             row.slo_violation_tokens, own.over_tokens, own.judged_s, times=judged_s
         ),
-        vs_static_peak_ci=saving(row.vs_static_peak, STATIC_PEAK),
-        vs_recorded_ci=saving(row.vs_recorded, RECORDED),
-        vs_hindsight_ci=saving(row.vs_hindsight, HINDSIGHT),
-        vs_current_ci=saving(row.vs_current, CURRENT),
+        vs_static_peak_ci=saved(row.vs_static_peak, STATIC_PEAK),
+        vs_recorded_ci=saved(row.vs_recorded, RECORDED),
+        vs_hindsight_ci=saved(row.vs_hindsight, HINDSIGHT),
+        vs_current_ci=saved(row.vs_current, CURRENT),
         interval_basis=basis,
     )
     return found if basis == "days" else _of_another_day(found)

@@ -29,7 +29,7 @@ class ScalarPool:
 
     def __init__(self, model: PoolModel, count: float, step_s: float) -> None:
         self.model, self.desired, self.ready = model, count, count
-        self.start_up_s = math.ceil(model.start_up_s / step_s - 1e-9) * step_s
+        self.startup_s = math.ceil(model.startup_s / step_s - 1e-9) * step_s
         self.starting: list[tuple[float, float]] = []
         self.pending, self.backlog, self.stock, self.blocked = 0.0, 0.0, math.inf, False
         self.leaving: list[tuple[float, float]] = []
@@ -72,7 +72,7 @@ class ScalarPool:
         started = min(self.pending, max(0.0, self.stock - self.ready - sum(n for _, n in self.starting)))
         if started > 0:
             self.pending -= started
-            self.starting.append((math.inf if self.blocked else t_s + self.start_up_s, started))
+            self.starting.append((math.inf if self.blocked else t_s + self.startup_s, started))
 
     def advance(self, t_s: float) -> None:
         """Make ready what has started by now."""

@@ -47,10 +47,10 @@ def pass_row(pool: PoolLanes, *, steps: int = 4) -> None:
     st.sampled_from([0.0, 60.0, 240.0, 250.0]),
 )
 def test_ready_is_the_least_desired_over_the_last_start_up(
-    counts: list[tuple[int, int]], start_up_s: float
+    counts: list[tuple[int, int]], startup_s: float
 ) -> None:
     """Cohorts that start late give the same ready count as the rolling minimum of what was asked for."""
-    pool = lanes_of(replace(MODEL, start_up_s=start_up_s), *counts[0])
+    pool = lanes_of(replace(MODEL, startup_s=startup_s), *counts[0])
     asked = [(-math.inf, counts[0])]
     for row, pair in enumerate(counts):
         t_s = row * 60.0
@@ -59,7 +59,7 @@ def test_ready_is_the_least_desired_over_the_last_start_up(
         asked.append((t_s, pair))
         for step in range(4):
             pool.become_ready(step)
-            since = t_s + 15.0 * step - start_up_s
+            since = t_s + 15.0 * step - startup_s
             until = [at for at, _ in asked[1:]] + [math.inf]
             valid = [pair for (_, pair), end in zip(asked, until, strict=True) if end > since]
             assert pool.ready.tolist() == [min(one) for one in zip(*valid, strict=True)]
@@ -164,7 +164,7 @@ def test_fleet_is_learnt_from_history_and_settings() -> None:
     assert fit_fleet(busy, derived(), SETTINGS).pools["decode"].max_throughput == 2250.0
     bare = fit_fleet(pd_day(), replace(derived(), capacity=()), Settings())
     pool = bare.pools["decode"]
-    assert (pool.capacity, pool.status, pool.start_up_s, pool.start_up_from) == (
+    assert (pool.capacity, pool.status, pool.startup_s, pool.startup_from) == (
         None,
         "refused",
         300.0,
@@ -179,10 +179,10 @@ def test_a_measured_start_up_time_stands_where_none_is_given() -> None:
     bound = Startup(role="prefill", value_s=200.0, ci=(190.0, 210.0), births=5, status="floor", reason=None)
     found = replace(derived(), startup=(measured, bound))
     pools = fit_fleet(pd_day(), found, replace(SETTINGS, startup_s={})).pools
-    assert (pools["decode"].start_up_s, pools["decode"].start_up_from) == (410.0, "measured")
-    assert pools["prefill"].start_up_from == "default"
+    assert (pools["decode"].startup_s, pools["decode"].startup_from) == (410.0, "measured")
+    assert pools["prefill"].startup_from == "default"
     told = fit_fleet(pd_day(), found, replace(SETTINGS, startup_s={"decode": 90.0})).pools["decode"]
-    assert (told.start_up_s, told.start_up_from) == (90.0, "settings")
+    assert (told.startup_s, told.startup_from) == (90.0, "settings")
 
 
 ROWS = 400

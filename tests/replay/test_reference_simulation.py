@@ -47,7 +47,7 @@ def trace(
     )
     model = fit_fleet(replace(frame, signals=infos), derived(), SETTINGS)
     starts = {role: float(rng.choice([0.0, 45.0, 240.0, 500.0])) for role in model.pools}
-    pools = {role: replace(pool, start_up_s=starts[role]) for role, pool in model.pools.items()}
+    pools = {role: replace(pool, startup_s=starts[role]) for role, pool in model.pools.items()}
     (part,) = demands(frame)
     gap = np.isin(np.arange(rows), rng.choice(np.arange(2, rows), 6, replace=False))
     dark = {key: np.where(gap, np.nan, values) for key, values in part.recorded.items()}
@@ -124,11 +124,11 @@ def test_lanes_equal_the_reference_in_many_cases(seed: int) -> None:
     test_lanes_equal_the_reference(seed, bool(rng.integers(2)), float(rng.choice([15.0, 30.0, 60.0, 300.0])))
 
 
-def trouble_of(fault: str, rows: FaultRows, lag: int, window_s: float, start_up_s: float) -> Trouble:
+def trouble_of(fault: str, rows: FaultRows, lag: int, window_s: float, startup_s: float) -> Trouble:
     """Return what a fault is, in the words of the scalar reference."""
 
     def burst(row: int) -> float:
-        since_s, rise_s = (row - rows.first) * window_s, max(start_up_s, 1.0)
+        since_s, rise_s = (row - rows.first) * window_s, max(startup_s, 1.0)
         up, down = since_s / rise_s, (2.0 * rise_s + 600.0 - since_s) / rise_s
         return 1.0 + min(1.0, max(0.0, min(up, down))) if row in rows else 1.0
 
@@ -175,11 +175,11 @@ def test_faults_equal_the_reference(seed: int, pair: bool) -> None:
     every = controls(rng, part, model)[::2]
     stretch = steep_stretches(part, model)[0]
     (hit,) = struck(Run(every, part, model), FAULTS, [stretch])
-    last, start_up_s = watched_until(stretch, part), max(pool.start_up_s for pool in model.pools.values())
+    last, startup_s = watched_until(stretch, part), max(pool.startup_s for pool in model.pools.values())
     moved = set()
     for lane, (number, fault) in enumerate(zip(hit.order.tolist(), hit.of_lane.tolist(), strict=True)):
         name, control = FAULTS[fault].name, every[number]
-        slow = simulate_slowly(control, part, model, trouble_of(name, stretch, 10, 60.0, start_up_s), last)
+        slow = simulate_slowly(control, part, model, trouble_of(name, stretch, 10, 60.0, startup_s), last)
         calm = simulate_slowly(control, part, model, None, last)
         for kind in ("desired", "ready", "served", "queued"):
             for role, values in slow.of[kind].items():
