@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS
 from hs_analysis.report.driver_words import CAPTION
 
 HETEROSCALE = "HeteroScale, arXiv:2508.19559"
@@ -147,8 +148,9 @@ DERIVATIONS: dict[str, Derivation] = {
         "undisturbed, under faults and under bursts. A candidate is feasible when it keeps the share of "
         "violating windows that the objective allows, and faults and bursts break the objective no more "
         "often than with a default HPA on the same targets. Of the feasible ones the one that saves most "
-        "wins, one that follows other signals than counted tokens only by 6 % of the hours. Within 0.2 % of "
-        "the fewest hours the safest wins: the fewest violations undisturbed, under faults and under bursts. "
+        "wins, one that follows other signals than counted tokens only by "
+        f"{100 * SAME_MODELLED_HOURS:.0f} % of the hours. Within {100 * SAME_HOURS:g} % of the fewest hours "
+        "the safest wins: the fewest violations undisturbed, under faults and under bursts. "
         "Of those as safe one that counts waiting work wins, then the calmest: the fewest actions.",
         "score = 1 − hours of the candidate ÷ hours recorded",
         "",

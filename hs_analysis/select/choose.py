@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hs_analysis.controllers.hpa import Hpa, Metric
-from hs_analysis.policy.constants import SAME_HOURS, SAME_SHARE_POINTS
+from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS, SAME_SHARE_POINTS
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.ratio_costs import SAME_WINDOWS
 from hs_analysis.schema.aligned import ServiceFrame
@@ -25,7 +25,6 @@ from hs_analysis.schema.settings import Settings
 from hs_analysis.select.candidates import models_of
 from hs_analysis.select.constants import (
     FLAT_ACTIONS_MAX,
-    SAME_MODELLED_HOURS,
     SAME_RISK,
 )
 

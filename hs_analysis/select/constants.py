@@ -32,8 +32,3 @@ default HPA [1/day and pool]. Default of this project."""
 SAME_RISK = 0.05
 """By how much violating windows of two candidates, undisturbed, under faults and under bursts together, may
 differ and still count as equal: then the one of fewer actions is taken [ratio]. Default of this project."""
-
-SAME_MODELLED_HOURS = 0.06
-"""The same where a policy follows other signals than counted tokens: replayed hours of six such policies
-were 0.2 to 7.1 % off, those of 27 that follow counted tokens under 1.5 % but for one of 4.3 % [ratio].
-Measured on simulated services."""

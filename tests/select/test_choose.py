@@ -10,7 +10,7 @@ import pytest
 from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_policy, policy_replay, primary
 
 from hs_analysis.policy.candidates import candidate_primaries
-from hs_analysis.policy.constants import SAME_HOURS
+from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Policy, Waiting
 from hs_analysis.policy.ratio_costs import SAME_WINDOWS
@@ -30,7 +30,6 @@ from hs_analysis.select.candidates import Knobs, candidate_of, with_knobs
 from hs_analysis.select.choose import FRAIL, select_service
 from hs_analysis.select.constants import (
     FLAT_ACTIONS_MAX,
-    SAME_MODELLED_HOURS,
     SAME_RISK,
 )
 
