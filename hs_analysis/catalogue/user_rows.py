@@ -9,9 +9,8 @@ from difflib import get_close_matches
 
 from hs_analysis.catalogue.rows import MAPPING, Catalogue, Exporter, Signal, Source, Term, factor
 from hs_analysis.errors import HsError, ManyErrors, UsageError
+from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.settings import MetricRow, Reading
-
-POOL_EMITTERS = ("prefill", "decode", "mixed")
 
 _METRIC_NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 
@@ -67,7 +66,7 @@ def with_user_rows(catalogue: Catalogue, reading: Reading) -> Catalogue:
         return catalogue
     mapping = Exporter(
         MAPPING, (), "yours", enable="mapped in hsa.toml", model="model", gpu_type="gpu_type",
-        role_label={"role": {role: role for role in (*POOL_EMITTERS, "encode", "frontend", "ignore")}},
+        role_label={"role": {role: role for role in (*POOL_ROLES, "encode", "frontend", "ignore")}},
         metrics=frozenset(names),
     )  # fmt: skip
     signals = tuple(
@@ -126,4 +125,4 @@ def _emitters(signal: Signal) -> tuple[str, ...]:
     """Return whose series count: of a service signal everybody's, of a pool's signal that pool's."""
     if signal.role in ("prefill", "decode"):
         return (signal.role, "mixed")
-    return POOL_EMITTERS if signal.role == "emitter" else ()
+    return POOL_ROLES if signal.role == "emitter" else ()

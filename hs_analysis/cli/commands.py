@@ -38,6 +38,7 @@ from hs_analysis.cli.options import (
 from hs_analysis.cli.output import Block, CommandOutput, Table, number, write_output
 from hs_analysis.cli.verdict import run_result
 from hs_analysis.errors import HsError, ManyErrors, UsageError
+from hs_analysis.schema.names import POOL_ROLES
 
 RUN_HELP = (
     "hsa run dumps/ --slo ttft=1s --slo tbt=50ms --startup 240s\n\n"
@@ -211,9 +212,7 @@ def _blocks(found: list[dict[str, Any]]) -> list[Block]:
     rows = [
         {
             **test,
-            "pools": ", ".join(
-                f"{test[role]} {role}" for role in ("prefill", "decode", "mixed") if test[role] is not None
-            ),
+            "pools": ", ".join(f"{test[role]} {role}" for role in POOL_ROLES if test[role] is not None),
             "expect": f"×÷ {number(1.0 + test['expect_ratio'])}",
             "minutes": sum(level["minutes"] for level in test["levels"]) or None,
         }

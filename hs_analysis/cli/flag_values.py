@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.schema.names import FAULTS
+from hs_analysis.schema.names import FAULTS, POOL_ROLES
 from hs_analysis.schema.settings import Document
 from hs_analysis.settings.file import GivenValue, Layer, read_words
 from hs_analysis.settings.registry import ValueKind, by_key
 from hs_analysis.settings.values import seconds, suggestion
 
-POOLS = ("prefill", "decode", "mixed")
 NONE = "none"
 SLO_KEYS = ("ttft", "tbt", "quantile", "window")
 
@@ -47,15 +46,15 @@ def startup(given: Sequence[str]) -> Layer:
     times: dict[str, float] = {}
     for word in given:
         role, equals, value = (part.strip() for part in word.partition("="))
-        if equals and role not in POOLS:
-            raise UsageError(f"no such role {role!r}", where="--startup", hint=suggestion(role, POOLS))
+        if equals and role not in POOL_ROLES:
+            raise UsageError(f"no such role {role!r}", where="--startup", hint=suggestion(role, POOL_ROLES))
         name, text = (role, value) if equals else ("", role)
         if name in times:
             what = f"{name or 'the time of every pool'} is given twice"
             raise UsageError(what, where="--startup", hint="keep one")
         times[name] = seconds(text, f"--startup {name}".rstrip())
     every = times.pop("", None)
-    for_all = {} if every is None else dict.fromkeys(POOLS, every)
+    for_all = {} if every is None else dict.fromkeys(POOL_ROLES, every)
     return {f"startup_s.{role}": GivenValue(time, "--startup") for role, time in (for_all | times).items()}
 
 
@@ -151,7 +150,7 @@ def _documents(given: Sequence[str], flag: str) -> tuple[Document, ...]:
     found = []
     for word in given:
         role, equals, name = word.partition("=")
-        if not equals or role not in POOLS:
+        if not equals or role not in POOL_ROLES:
             role, name = "", word
         try:
             text = Path(name).read_text(encoding="utf-8-sig")

@@ -21,11 +21,11 @@ from hs_analysis.compare.changes import (
     schema_change,
     text_change,
 )
+from hs_analysis.schema.names import POOL_ROLES
 
 LEFT_OUT = frozenset({"evidence"})
 """Keys that say where a value comes from and set nothing."""
 
-ROLES = ("prefill", "decode", "mixed")
 
 Segments = tuple[str, ...]
 
@@ -209,7 +209,7 @@ def _in_one(walk: DocumentWalk, a: Any, b: Any) -> Iterator[RunChange]:
     """Yield what only one document has; an empty value says the same as none."""
     before, after = (None if side is _ABSENT or side in (None, {}, []) else _bare(side) for side in (a, b))
     key, holder = walk.path[-1], walk.path[-2] if len(walk.path) > 1 else ""
-    thing = key.startswith("[") or key in ROLES or holder in _NAMED_MAPS
+    thing = key.startswith("[") or key in POOL_ROLES or holder in _NAMED_MAPS
     if walk.one_schema or thing:
         yield text_change(walk.place(), before, after)
     else:
@@ -265,7 +265,7 @@ def _fits(one: str, key: str) -> bool:
 def _unit(path: Segments) -> str:
     if path == ("spec", "bounds", "gpus", "limit"):
         return "GPUs"
-    if path[:2] == ("spec", "bounds") or (path[:2] == ("spec", "periodic") and path[-1] in ROLES):
+    if path[:2] == ("spec", "bounds") or (path[:2] == ("spec", "periodic") and path[-1] in POOL_ROLES):
         return "instances"
     holders = [key for key in path[-2:] if not key.startswith("[")]
     return next((unit for key in reversed(holders) for end, unit in _UNITS.items() if key.endswith(end)), "")

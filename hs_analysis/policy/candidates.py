@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.results import Derived, SignalVerdict, Threshold
 
 Primaries = tuple[tuple[str, str], ...]
 """(signal, pool it sizes) of each primary."""
-
-POOLS = ("prefill", "decode", "mixed")
 
 
 def candidate_primaries(verdicts: Sequence[SignalVerdict], derived: Derived) -> dict[str, Primaries]:
@@ -60,11 +59,11 @@ def _usable(verdicts: Sequence[SignalVerdict], derived: Derived) -> dict[tuple[s
         threshold = derived.threshold_of(verdict.signal, verdict.role)
         if verdict.verdict != "proportional" or threshold is None or not threshold.target_per_instance:
             continue
-        if verdict.role in POOLS:
+        if verdict.role in POOL_ROLES:
             own[(verdict.signal, verdict.role)] = threshold
         else:
             service[(verdict.signal, "mixed" if mixed else "decode")] = threshold
-    for role in POOLS:
+    for role in POOL_ROLES:
         if ("prefill_tps_effective", role) in own:
             own.pop(
                 ("prefill_tps", role), None

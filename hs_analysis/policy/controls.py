@@ -15,8 +15,8 @@ from hs_analysis.policy.limits import SETTING
 from hs_analysis.policy.model import Bounds, Cooldown, Guard, Hysteresis, Policy, Primary
 from hs_analysis.policy.timetable import cron_entries, largest_plan, weekly_plan
 from hs_analysis.schema.clock import UTC_NAME
+from hs_analysis.schema.names import POOL_ROLES
 
-ROLES = ("prefill", "decode", "mixed")
 THOUSANDTHS = 1000.0
 """Kubernetes compares in thousandths, and KEDA cuts a threshold off there."""
 
@@ -71,9 +71,11 @@ def _heteroscale(policy: Policy) -> HeteroScale:
     soft = policy.soft_scale_in
     plan = {}
     if policy.mode == "periodic":
-        plan = {role: tuple(weekly_plan(policy.periodic, role).tolist()) for role in ROLES if role in known}
+        plan = {
+            role: tuple(weekly_plan(policy.periodic, role).tolist()) for role in POOL_ROLES if role in known
+        }
     return HeteroScale(
-        {role: _pool(policy, role) for role in ROLES if role in known},
+        {role: _pool(policy, role) for role in POOL_ROLES if role in known},
         _upkeep(policy),
         policy.reading.window_s,
         policy.reading.over_s,
@@ -144,7 +146,7 @@ def timetable_pools(policy: Policy) -> dict[str, Keda]:
     """
     entries = cron_entries(policy)
     pools: dict[str, Keda] = {}
-    for role in ROLES:
+    for role in POOL_ROLES:
         if plan := largest_plan(entries, role):
             bounds = policy.bounds.get(role, UNBOUNDED)
             pools[role] = Keda(

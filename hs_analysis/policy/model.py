@@ -357,4 +357,4 @@ class Policy:
         roles = {primary.role for primary in self.primaries}
         if len(self.primaries) == 1 and self.pd_ratio and self.pd_ratio.value and "mixed" not in roles:
             roles = {"prefill", "decode"}
-        return tuple(role for role in ("prefill", "decode", "mixed") if role in roles)
+        return tuple(role for role in POOL_ROLES if role in roles)

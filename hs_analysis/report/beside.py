@@ -8,8 +8,7 @@ from typing import Any
 from hs_analysis.report.cells import Cell, number_cell, table, text_cell
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.wording import is_number, number, percent, policy_name
-
-POOLS = ("prefill", "decode", "mixed")
+from hs_analysis.schema.names import POOL_ROLES
 
 
 def beside(service: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def counts_lines(current: Mapping[str, Any]) -> list[str]:
 
 
 def _faults(faults: list[Mapping[str, Any]]) -> dict[str, Any]:
-    pools = [pool for pool in POOLS if any(is_number(row.get(f"lowest_{pool}")) for row in faults)]
+    pools = [pool for pool in POOL_ROLES if any(is_number(row.get(f"lowest_{pool}")) for row in faults)]
     rows = [
         {
             "id": "",

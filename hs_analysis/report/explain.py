@@ -22,6 +22,7 @@ from hs_analysis.report.replica_words import replica_text
 from hs_analysis.report.rolling_words import coverage_text
 from hs_analysis.report.sweep_explain import explained, kind_of, links, sweep_of
 from hs_analysis.report.wording import on_type, signal_label, unit_of
+from hs_analysis.schema.names import POOL_ROLES
 
 __all__ = ["explain", "kinds", "text"]
 
@@ -385,7 +386,7 @@ def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list
     )
     studied = [("study", f"{signal}@{role}") for signal, role in pairs]
     targets = [("derive", f"threshold:{signal}@{role}") for signal, role in pairs]
-    capacities = [("derive", f"capacity@{role}") for role in ("prefill", "decode", "mixed")]
+    capacities = [("derive", f"capacity@{role}") for role in POOL_ROLES]
     policy = str(place.entry.get("policy") or "")
     parts = {
         "thresholds": [

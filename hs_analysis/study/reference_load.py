@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import REQUESTS, WEIGHED_REQUESTS, ServiceFrame, SignalInfo, column
 from hs_analysis.schema.constants import COVERAGE_MIN, LOAD_RANGE_QUANTILES, TEST_BACKLOG_S
+from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.results import Reason
 from hs_analysis.study.constants import POOL_MOVED_RATIO, TREND_S
 
@@ -69,7 +70,7 @@ def load_role(frame: ServiceFrame, info: SignalInfo) -> str:
 
 def saturated(frame: ServiceFrame, info: SignalInfo, role: str) -> Flags:
     """Return the windows in which a shortage hides what a signal would say, shape (windows,)."""
-    pools = ("prefill", "decode", "mixed") if info.signal in FIRST_TOKEN_SIGNALS else (role,)
+    pools = POOL_ROLES if info.signal in FIRST_TOKEN_SIGNALS else (role,)
     flags = np.zeros(frame.table.height, dtype=bool)
     for pool in pools:
         flags |= frame.values("saturated", pool) > 0.5
