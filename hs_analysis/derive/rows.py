@@ -16,7 +16,6 @@ from hs_analysis.schema.constants import (
     GROUP_MIN,
     HOUR_S,
     HOURS_MIN,
-    LOAD_RANGE_QUANTILES,
     RANGE_MIN,
     ROWS_MIN,
     STARTUP_S,
@@ -31,6 +30,7 @@ from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.between_edges import SharesOver
 from hs_analysis.statistics.constants import ALL_OR_NONE
 from hs_analysis.statistics.episodes import FLOWS, operating_rows, steady
+from hs_analysis.statistics.load_range import load_levels, load_range
 from hs_analysis.statistics.noise import count_noise, steps
 
 Floats = NDArray[np.float64]
@@ -435,13 +435,9 @@ STEADY_MIN_S = ROWS_MIN * SUSTAINED_S
 """Production: time without saturation that a load range is read from [s]: twelve 5-minute rows."""
 
 
-def load_range(load: Floats) -> float:
+def operating_load_range(load: Floats) -> float:
     """Return q95 ÷ q05 of the load in its operating range, NaN without rows."""
-    inside = load[operating_rows(load, np.isfinite(load)) & (load > 0)]
-    if inside.size == 0:
-        return math.nan
-    low, high = np.quantile(inside, LOAD_RANGE_QUANTILES)
-    return float(high / low)
+    return load_range(load[operating_rows(load, np.isfinite(load)) & (load > 0)])
 
 
 def production_gate(rows: RoleRows) -> Reason | None:
@@ -458,7 +454,9 @@ def production_gate(rows: RoleRows) -> Reason | None:
     steady = usable & ~rows.saturated
     if float(steady.sum()) * rows.window_s < STEADY_MIN_S:
         steady = usable
-    widest = float(np.fmax(load_range(rows.sustained[steady]), load_range(rows.work[steady])))
+    widest = float(
+        np.fmax(operating_load_range(rows.sustained[steady]), operating_load_range(rows.work[steady]))
+    )
     return None if widest >= RANGE_MIN else _too_narrow(widest, RANGE_MIN)
 
 
@@ -476,7 +474,7 @@ def pressure_gate(rows: RoleRows) -> Reason | None:
     if load.size < ROWS_MIN:
         text = f"{load.size} usable windows, at least {ROWS_MIN} are needed"
         return Reason("thin", text, float(load.size), float(ROWS_MIN))
-    reach = load_range(load)
+    reach = operating_load_range(load)
     if not reach >= TEST_RANGE_MIN:
         return _too_narrow(reach, TEST_RANGE_MIN)
     count = load_levels(load)
@@ -485,12 +483,3 @@ def pressure_gate(rows: RoleRows) -> Reason | None:
         text = f"{count} load levels {apart} apart, at least {GROUP_MIN} are needed"
         return Reason("load_range", text, float(count), float(GROUP_MIN))
     return None
-
-
-def load_levels(load: Floats) -> int:
-    """Return how many levels 25 % apart the positive loads reach, counted upwards from the lowest."""
-    count, level = 0, 0.0
-    for value in np.sort(load[load > 0]):
-        if value >= level * TEST_LEVEL_STEP or count == 0:
-            count, level = count + 1, float(value)
-    return count

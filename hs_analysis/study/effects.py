@@ -46,14 +46,6 @@ def operating_range(load: Floats) -> Flags:
     return operating_rows(load, np.isfinite(load)) & (load > 0)
 
 
-def load_range(load: Floats) -> float:
-    """Return q95 ÷ q05 of complete loads, shape (n,); NaN without rows, infinite when q05 is 0."""
-    if load.size == 0:
-        return math.nan
-    low, high = np.quantile(load, LOAD_RANGE_QUANTILES)
-    return float(high / low) if low > 0 else math.inf
-
-
 def _pieces(log_x: Floats, y: Floats, bins: int) -> list[tuple[Floats, Floats]]:
     """Return equal-count bins of rows by `log_x`, each (x, y) of shape (..., rows of the bin)."""
     order = np.argsort(log_x, axis=-1, kind="stable")

@@ -15,12 +15,12 @@ from hs_analysis.schema.constants import (
     MIX_MOVED_RATIO,
     ROWS_MIN,
     SHORTEST_S,
-    TEST_LEVEL_STEP,
     TEST_RANGE_MIN,
 )
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.episodes import FLOWS, steady
+from hs_analysis.statistics.load_range import load_levels, load_range
 from hs_analysis.statistics.smoothing import positive_log
 from hs_analysis.study.constants import (
     DRIFT_MAX,
@@ -33,7 +33,6 @@ from hs_analysis.study.constants import (
 )
 from hs_analysis.study.effects import (
     load_fit,
-    load_range,
     log_residuals,
     operating_range,
     rank_correlation,
@@ -304,20 +303,11 @@ def _gates(load: Floats) -> tuple[Reason, ...]:
             f"at least {TEST_RANGE_MIN:g} is needed"
         )
         failed.append(Reason("load_range", text, span, TEST_RANGE_MIN))
-    levels = count_levels(load)
+    levels = load_levels(load)
     if levels < GROUP_MIN:
         text = f"not tested: {levels} load levels 25 % apart, at least {GROUP_MIN} are needed"
         failed.append(Reason("too_few_levels", text, float(levels), float(GROUP_MIN)))
     return tuple(failed)
-
-
-def count_levels(load: Floats) -> int:
-    """Return how many loads can be picked so that each is at least 25 % above the one before."""
-    levels, last = 0, 0.0
-    for value in np.sort(load):
-        if value > 0 and value >= TEST_LEVEL_STEP * last:
-            levels, last = levels + 1, float(value)
-    return levels
 
 
 def _offered(frame: ServiceFrame, pair: Pair, grid: Grid) -> Floats:

@@ -13,6 +13,7 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, RANGE_MIN, ROWS_MIN, SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.load_range import load_range
 from hs_analysis.statistics.smoothing import positive_log
 from hs_analysis.study.confounders import find_confounders
 from hs_analysis.study.constants import (
@@ -27,7 +28,6 @@ from hs_analysis.study.effects import (
     block_drift,
     highpass_rank_correlation,
     load_fit,
-    load_range,
     log_residuals,
     operating_range,
     relative,

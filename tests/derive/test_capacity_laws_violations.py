@@ -12,12 +12,12 @@ from hs_analysis.derive.capacity_laws import Bracket, bracket, counted_onsets, d
 from hs_analysis.derive.constants import VIOLATING_MIN
 from hs_analysis.derive.rows import (
     RoleRows,
-    load_levels,
-    load_range,
+    operating_load_range,
     pressure_gate,
     production_gate,
     role_rows,
 )
+from hs_analysis.statistics.load_range import load_levels
 
 
 def rows_of(
@@ -204,9 +204,9 @@ def test_gate_of_a_pressure_test() -> None:
 
 def test_range_leaves_idle_hours_out() -> None:
     """Nights at a handful of requests do not make a range."""
-    assert load_range(np.r_[np.full(50, 1.0), np.full(50, 100.0)]) == pytest.approx(1.0)
-    assert load_range(np.linspace(50, 150, 101)) == pytest.approx(145 / 55)
-    assert np.isnan(load_range(np.array([np.nan])))
+    assert operating_load_range(np.r_[np.full(50, 1.0), np.full(50, 100.0)]) == pytest.approx(1.0)
+    assert operating_load_range(np.linspace(50, 150, 101)) == pytest.approx(145 / 55)
+    assert np.isnan(operating_load_range(np.array([np.nan])))
 
 
 @given(st.lists(st.floats(1, 1e4), min_size=1, max_size=30), st.floats(0.1, 10))

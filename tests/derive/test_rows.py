@@ -9,8 +9,15 @@ from derive.synthetic import SETTINGS, day_frame, frame_of, with_columns
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.rows import centred_mean, load_range, role_rows, trailing_mean, waits_for_decode
+from hs_analysis.derive.rows import (
+    centred_mean,
+    operating_load_range,
+    role_rows,
+    trailing_mean,
+    waits_for_decode,
+)
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.statistics.load_range import load_range
 from hs_analysis.study import effects as study
 
 
@@ -181,4 +188,4 @@ def test_the_range_of_a_load_is_that_of_the_study(idle: int, seed: int) -> None:
     """Rows without load count for its 95 % quantile in both, or two stages print two ranges of one load."""
     busy = np.random.default_rng(seed).lognormal(0.0, 1.0, 200)
     load = np.concatenate([busy, np.zeros(idle), [np.nan]])
-    assert load_range(load) == study.load_range(load[study.operating_range(load)])
+    assert operating_load_range(load) == load_range(load[study.operating_range(load)])

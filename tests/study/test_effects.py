@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, pearsonr, spearmanr
 
+from hs_analysis.statistics.load_range import load_range
 from hs_analysis.statistics.separation import top_separation
 from hs_analysis.study.effects import (
     associate,
@@ -15,7 +16,6 @@ from hs_analysis.study.effects import (
     elasticity,
     elasticity_interval,
     highpass_rank_correlation,
-    load_range,
     local_slopes,
     log_residuals,
     operating_range,

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hs_analysis.statistics.load_range import load_levels
 from hs_analysis.study import study_service
-from hs_analysis.study.pressure_test import count_levels, mix_spread, row_factor, steady_rows, usual_instances
+from hs_analysis.study.pressure_test import mix_spread, row_factor, steady_rows, usual_instances
 from hs_analysis.study.reference_load import lay_grid
 
 WINDOW_S = 20.0
@@ -78,9 +79,9 @@ def test_too_few_windows_too_little_range_and_two_levels_are_unknown(run_of, set
 
 def test_levels_are_a_quarter_apart():
     """Levels are counted greedily from below."""
-    assert count_levels(np.array([100.0, 124.0, 125.0, 156.0, 157.0])) == 3
-    assert count_levels(np.array([100.0, 101.0, 102.0])) == 1
-    assert count_levels(np.array([0.0, 100.0])) == 1
+    assert load_levels(np.array([100.0, 124.0, 125.0, 156.0, 157.0])) == 3
+    assert load_levels(np.array([100.0, 101.0, 102.0])) == 1
+    assert load_levels(np.array([0.0, 100.0])) == 1
 
 
 def test_windows_out_of_balance_do_not_speak(run_of, settings):
