@@ -152,7 +152,7 @@ def rows_of(seconds: float, window_s: float) -> int:
     return max(1, round(seconds / window_s))
 
 
-def trailing_mean(values: Floats, rows: int) -> Floats:
+def trailing_mean_of_known(values: Floats, rows: int) -> Floats:
     """Return the mean of the last ``rows`` values up to and with each one, over those that are not NaN.
 
     Shape (n,) or (n, lanes). NaN where the row itself is NaN; the first rows average what there is. An
@@ -176,7 +176,7 @@ def answering_load(load: Floats, window_s: float) -> Floats:
     Their geometric mean; the last minute alone where the longer mean is infinite. Shape (n,) or (n, lanes);
     NaN where the row is.
     """
-    lasting, recent = (trailing_mean(load, rows_of(s, window_s)) for s in (SUSTAINED_S, SHORTEST_S))
+    lasting, recent = (trailing_mean_of_known(load, rows_of(s, window_s)) for s in (SUSTAINED_S, SHORTEST_S))
     with np.errstate(invalid="ignore"):
         return np.where(np.isinf(lasting), recent, np.sqrt(lasting * recent))
 
@@ -185,7 +185,7 @@ def peak(demand: tuple[DemandTrace, ...], role: str) -> float:
     """Return the highest trailing 5-min mean of a pool's offered work [tokens/s] over scored rows, or NaN."""
     best = math.nan
     for part in demand:
-        means = trailing_mean(part.offered[role], rows_of(SUSTAINED_S, part.window_s))[part.scored]
+        means = trailing_mean_of_known(part.offered[role], rows_of(SUSTAINED_S, part.window_s))[part.scored]
         if means.size:
             best = float(np.nanmax([best, float(np.max(means))]))
     return best

@@ -20,7 +20,7 @@ from hs_analysis.policy.constants import SCALE_IN_RATIO, SCALE_OUT_RATIO
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Primary, Target
 from hs_analysis.replay.constants import NO_DIP, RESTLESS_PER_DAY, SETTLING_S
-from hs_analysis.replay.demand import DemandTrace, Floats, Mask, demands, rows_of, trailing_mean
+from hs_analysis.replay.demand import DemandTrace, Floats, Mask, demands, rows_of, trailing_mean_of_known
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.score import score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
@@ -209,7 +209,7 @@ def _measured(blank: SignalDriver, results: Sequence[SimulationResult], model: F
 
 
 def _mean(part: DemandTrace, pool: str, seconds: float) -> Floats:
-    return trailing_mean(part.offered[pool], rows_of(seconds, part.window_s))
+    return trailing_mean_of_known(part.offered[pool], rows_of(seconds, part.window_s))
 
 
 def _after_warm_up(part: DemandTrace) -> Mask:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.replay.constants import ANOTHER_DAY_SD, BLOCK_HOURS
-from hs_analysis.replay.demand import Floats, rows_of, trailing_mean
+from hs_analysis.replay.demand import Floats, rows_of, trailing_mean_of_known
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.ratios import RatioRange, stray_of
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
@@ -200,7 +200,7 @@ def needed(offered: Floats, window_s: float, target: float) -> Floats:
     """Return the instances that the trailing 5-min load needs at a target, at least 1; NaN in a gap."""
     with np.errstate(invalid="ignore"):
         return np.maximum(
-            1.0, np.ceil(trailing_mean(offered, rows_of(SUSTAINED_S, window_s)) / target - 1e-9)
+            1.0, np.ceil(trailing_mean_of_known(offered, rows_of(SUSTAINED_S, window_s)) / target - 1e-9)
         )
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from hs_analysis.replay.constants import CLEAR_WAIT_S, CURVE_ROWS_MIN, FULLEST, LOAD_BINS, QUANTILE_LINK_MIN
-from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, demands, rows_of, trailing_mean
+from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, demands, rows_of, trailing_mean_of_known
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
 from hs_analysis.schema.constants import BACKLOG_S
 from hs_analysis.statistics.isotonic import monotone_fit
@@ -291,8 +291,8 @@ def _quiet_ranges(
         held = part.offered if asked.latency in ("ttft", WHOLE_S) else (pool,)  # whose waits are in it
         for role in held:
             use &= ~(part.column("backlog_age_s", role) > BACKLOG_S)
-        whole = trailing_mean(use.astype(float), rows) == 1.0
-        mean, value = trailing_mean(load, rows), part.column(*key)
+        whole = trailing_mean_of_known(use.astype(float), rows) == 1.0
+        mean, value = trailing_mean_of_known(load, rows), part.column(*key)
         known = whole & np.isfinite(mean) & np.isfinite(value)
         loads.append(mean[known])
         values.append(value[known])

@@ -35,7 +35,7 @@ from hs_analysis.pipeline.tables import PLACES, read_frames
 from hs_analysis.policy import load_all
 from hs_analysis.promql import PROMETHEUS_2, PROMETHEUS_3, Form, Server, parse, selectors
 from hs_analysis.promql.forms import Aggregate, Binary
-from hs_analysis.replay.demand import DemandTrace, demands, rows_of, trailing_mean
+from hs_analysis.replay.demand import DemandTrace, demands, rows_of, trailing_mean_of_known
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.signals import quantile_of, waited
 from hs_analysis.replay.simulate import Run as Replayed
@@ -73,10 +73,10 @@ class Sample:
         Of fewer windows where that is so much higher.
         """
         reading, values = self.policy.reading, self.frame.values(signal, role)
-        usual = trailing_mean(values, rows_of(reading.window_s, self.frame.window_s))
+        usual = trailing_mean_of_known(values, rows_of(reading.window_s, self.frame.window_s))
         if reading.surge is None:
             return usual
-        fresh = trailing_mean(values, rows_of(reading.surge.window_s, self.frame.window_s))
+        fresh = trailing_mean_of_known(values, rows_of(reading.surge.window_s, self.frame.window_s))
         return np.where(fresh > reading.surge.above_ratio * usual, fresh, usual)
 
     def whole(self, form: Form, signal: str, role: str) -> np.ndarray:
@@ -95,7 +95,7 @@ class Sample:
         bounded = np.all([np.isin(ends - round(range_s * 1e6), scraped) for range_s in ranges_s], axis=0)
         known = np.isfinite(self.frame.values(signal, role)).astype(float)
         rows = rows_of(reading.window_s, self.frame.window_s)
-        return (trailing_mean(known, rows) == 1.0) & np.isin(ends, scraped) & bounded
+        return (trailing_mean_of_known(known, rows) == 1.0) & np.isin(ends, scraped) & bounded
 
 
 @pytest.fixture(scope="module", params=sorted(SAMPLES))
@@ -175,7 +175,7 @@ def test_what_waits_in_a_query_is_the_queue_of_the_study(sample: Sample) -> None
         assert one.waiting is not None
         assert isinstance(form, Binary)
         rows = rows_of(one.waiting.window_s, sample.frame.window_s)
-        queue = trailing_mean(sample.frame.values(one.waiting.signal, one.waiting.role), rows)
+        queue = trailing_mean_of_known(sample.frame.values(one.waiting.signal, one.waiting.role), rows)
         asked = sample.answers(form.right) / one.waiting.weight
         known = np.isfinite(asked) & np.isfinite(queue)
         assert known.mean() > 0.8
@@ -270,7 +270,7 @@ def lasting(part: DemandTrace, range_s: float) -> np.ndarray:
     calm = ~part.gap
     for role in part.offered:
         calm &= ~waited(part, role)
-    found: np.ndarray = trailing_mean(calm.astype(float), rows) == 1.0
+    found: np.ndarray = trailing_mean_of_known(calm.astype(float), rows) == 1.0
     return found
 
 

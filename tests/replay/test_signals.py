@@ -12,7 +12,7 @@ from replay.services import SETTINGS, derived, service
 
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.controllers.keda import Keda
-from hs_analysis.replay.demand import demands, trailing_mean
+from hs_analysis.replay.demand import demands, trailing_mean_of_known
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Passed, Readings, SameState
 from hs_analysis.replay.signals import UNKNOWN, Quantile, SignalModel, fit_quantile, quantile_of
@@ -33,7 +33,7 @@ def of_load(load: np.ndarray) -> np.ndarray:
 
 def history(value: np.ndarray | None = None, **more: np.ndarray) -> ServiceFrame:
     """Return a service of four prefill instances whose quantile is exactly that of five rows of its load."""
-    exact = of_load(trailing_mean(LOAD / 4.0, RANGE))
+    exact = of_load(trailing_mean_of_known(LOAD / 4.0, RANGE))
     columns = {f"{NAME}__service": exact if value is None else value, **more}
     frame = service({"prefill": LOAD}, {"prefill": 4}, **columns)
     infos = (
@@ -94,9 +94,9 @@ def test_at_the_counts_that_ran_it_reads_what_was_recorded() -> None:
 def test_at_other_counts_it_is_that_of_the_load_over_its_range() -> None:
     """Five instances for four; the first rows of a change mix both counts, as the range does."""
     counts = np.where(np.arange(ROWS) < 300, 4.0, 5.0)
-    seen, wanted = read(counts), of_load(trailing_mean(LOAD / counts, RANGE))
+    seen, wanted = read(counts), of_load(trailing_mean_of_known(LOAD / counts, RANGE))
     assert np.array_equal(seen[:300], history().values(*KEY)[:300])
-    inside = trailing_mean(LOAD / counts, RANGE)[300:] > LOAD.min() / 4.0 * 1.05
+    inside = trailing_mean_of_known(LOAD / counts, RANGE)[300:] > LOAD.min() / 4.0 * 1.05
     assert seen[300:][inside] == pytest.approx(wanted[300:][inside], rel=0.03)
 
 
@@ -111,8 +111,8 @@ def test_back_at_the_counts_that_ran_the_record_waits_for_a_whole_range() -> Non
 
 def test_above_the_highest_load_that_ran_it_is_not_known() -> None:
     """Infinite: an autoscaler holds on it. Nothing is carried on beyond what was seen."""
-    seen, load = read(np.full(ROWS, 3.0)), trailing_mean(LOAD / 3.0, RANGE)
-    beyond = load > trailing_mean(LOAD / 4.0, RANGE).max()
+    seen, load = read(np.full(ROWS, 3.0)), trailing_mean_of_known(LOAD / 3.0, RANGE)
+    beyond = load > trailing_mean_of_known(LOAD / 4.0, RANGE).max()
     assert beyond.any()
     assert np.isinf(seen[beyond]).all()
     assert np.isfinite(seen[~beyond]).all()

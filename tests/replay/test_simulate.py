@@ -27,7 +27,7 @@ from hs_analysis.controllers.kthena import Kthena
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
 from hs_analysis.policy.waiting import with_waiting
-from hs_analysis.replay.demand import answering_load, demands, fill, trailing_mean
+from hs_analysis.replay.demand import answering_load, demands, fill, trailing_mean_of_known
 from hs_analysis.replay.fleet import PoolLanes, fit_fleet
 from hs_analysis.replay.readings import Passed, Readings, SameState
 from hs_analysis.replay.simulate import Run, Schedule, simulate, timeline
@@ -327,7 +327,7 @@ def test_trailing_mean_against_a_loop() -> None:
     for i, value in enumerate(values):
         window = values[max(0, i - 2) : i + 1]
         expected.append(np.nan if np.isnan(value) else window[~np.isnan(window)].mean())
-    np.testing.assert_allclose(trailing_mean(values, 3), expected)
+    np.testing.assert_allclose(trailing_mean_of_known(values, 3), expected)
     np.testing.assert_array_equal(fill(values), [1.0, 1.0, 2.0, 2.0, 6.0, 7.0])
     assert np.isnan(fill(np.full(3, np.nan))).all()
 
@@ -435,7 +435,7 @@ def test_a_burst_violates_at_its_onset_and_not_after_its_end() -> None:
     np.testing.assert_allclose(answered[10], np.sqrt(140.0 * 92.0))
     assert (answered[10:13] > 100.0).all()
     assert (np.delete(answered, [10, 11, 12]) < 100.0).all()
-    assert (trailing_mean(load, 5) > 100.0).tolist().index(True) == 11
+    assert (trailing_mean_of_known(load, 5) > 100.0).tolist().index(True) == 11
     np.testing.assert_array_equal(answering_load(np.array([np.inf, 50.0]), 60.0), [np.inf, 50.0])
     np.testing.assert_array_equal(answering_load(np.array([1.0, np.nan]), 300.0), [1.0, np.nan])
 
