@@ -2,10 +2,10 @@
 
 A selector has to hold for instances that do not exist yet, so labels that stay when pods come and go are
 preferred, in this order: a label that names the role, a label of the workload, the role's word in the pod
-name, the pod's Kubernetes labels, no role matcher where only this role exports the metric, the hardware, and
-a list of today's pods last. Every candidate is tried on all series of the input; the first that picks exactly
-the wanted ones is taken. One that picks other services' series too is tried once more within the Dynamo
-namespace of the wanted ones.
+name, the pod's Kubernetes labels, how a Deployment or StatefulSet names its pods, no role matcher where only
+this role exports the metric, the hardware, and a list of today's pods last. Every candidate is tried on all
+series of the input; the first that picks exactly the wanted ones is taken. One that picks other services'
+series too is tried once more within the Dynamo namespace of the wanted ones.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itertools import combinations
 import polars as pl
 
 from hs_analysis.catalogue import Signal, Source, Term, is_query
+from hs_analysis.catalogue.pod_labels import OF_DEPLOYMENT
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.constants import SCRAPES_PER_WINDOW
 
@@ -67,6 +68,8 @@ _JOIN = "joins {metric}: allow-list the pod label behind {label} in kube-state-m
 _LIST = "picks today's {count} {label} values only, new instances are not seen: add a role label first"
 _WORDS = {word: re.compile(rf"(?<![a-z]){word}(?![a-z])", re.IGNORECASE) for word in POD_WORDS}
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_NUMBERED = re.compile(r"(.*[^0-9.:-].*)-[0-9]+")
+"""Name of a pod of a StatefulSet; an address is none."""
 _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 
@@ -223,6 +226,8 @@ def _candidates(scene: SelectorContext) -> Iterator[PromqlSelector]:
     yield from _by_pod_name(scene)
     if sized:
         yield from _by_pod_labels(scene)
+    yield from _by_workload(scene)
+    if sized:
         yield PromqlSelector((), warning=_ONLY_ROLE.format(role=scene.role))
     yield from _by_label(scene, HARDWARE_LABELS, _HARDWARE)
     yield from _by_list(scene)
@@ -268,6 +273,25 @@ def _by_pod_labels(scene: SelectorContext) -> Iterator[PromqlSelector]:
             PodJoin(label, values, name, namespace),
             warning=_JOIN.format(metric=POD_LABEL_METRIC, label=label),
         )
+
+
+def _by_workload(scene: SelectorContext) -> Iterator[PromqlSelector]:
+    """Yield a pattern of what Kubernetes calls the pods of today's workloads, those of tomorrow included."""
+    name = pod_label(scene.wanted)
+    if name is None or name == "instance":
+        return
+    patterns = {_pods_of_workload(row[name]) for row in scene.wanted}
+    if "" not in patterns:
+        yield PromqlSelector((PromqlMatcher(name, pattern="|".join(sorted(patterns))),))
+
+
+def _pods_of_workload(pod: str) -> str:
+    """Return a pattern of the pods that the same Deployment or StatefulSet runs; empty where none is told."""
+    if found := OF_DEPLOYMENT.fullmatch(pod):
+        return f"{escaped(found['deployment'])}-[a-z0-9]{{6,10}}-[a-z0-9]{{5}}"
+    if numbered := _NUMBERED.fullmatch(pod):
+        return f"{escaped(numbered[1])}-[0-9]+"
+    return ""
 
 
 def _by_list(scene: SelectorContext) -> Iterator[PromqlSelector]:

@@ -98,8 +98,8 @@ def test_pod_names_of_different_stems_are_matched_by_the_word():
 
 
 def test_a_pod_name_with_both_words_is_no_hit():
-    """`prefill-decode-0` says nothing of its role."""
-    rows = pods("m_total", "decode", pod="prefill-decode-{i}", gpu_type="A")
+    """`prefill-decode-w0` says nothing of its role."""
+    rows = pods("m_total", "decode", pod="prefill-decode-w{i}", gpu_type="A")
     found = build(rows + pods("m_total", "prefill", pod="other-{i}", gpu_type="B"))
     assert "gpu_type" in found.expr
     assert "GPU type" in found.warnings[0]
@@ -149,6 +149,29 @@ def test_a_metric_that_only_this_role_exports_needs_no_role_but_says_so():
     found = build(rows + pods("other", "prefill", pod="v{i}", job="all"))
     assert found.expr == 'sum(rate(m_total{model_name="chat"}[1m]))'
     assert "no other role exports" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "pattern"),
+    [
+        (
+            "a.gen-6d4cf5b7d8-bx2z{i}",
+            "a.ctx-6d4cf5b7d8-bx2z{i}",
+            "a\\\\.gen-[a-z0-9]{6,10}-[a-z0-9]{5}",
+        ),
+        ("gen-{i}", "ctx-{i}", "gen-[0-9]+"),
+    ],
+)
+def test_pods_of_a_workload_are_matched_by_how_it_names_them(ours, theirs, pattern):
+    """No role in names or labels: today's pods and tomorrow's of the Deployment or StatefulSet."""
+    rows = [
+        {"metric": "m_total", "emitter_role": role, "labels": {"pod": name.replace("{i}", number)}}
+        for role, name in (("decode", ours), ("prefill", theirs))
+        for number in "45"
+    ]
+    found = build(rows)
+    assert found.expr == f'sum(rate(m_total{{pod=~"{pattern}"}}[1m]))'
+    assert (found.exact, found.warnings) == (True, ())
 
 
 def test_a_list_of_pods_is_the_last_resort_and_warns():
