@@ -22,6 +22,7 @@ from hs_analysis.catalogue import Signal, Source, Term, is_query
 from hs_analysis.catalogue.pod_labels import OF_DEPLOYMENT
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.constants import SCRAPES_PER_WINDOW
+from hs_analysis.schema.exported import NOT_SEEN
 
 Labels = Mapping[str, str]
 
@@ -65,7 +66,7 @@ _INEXACT = "no label tells these series from those of another role or service, w
 _ONLY_ROLE = "no label says {role}, but in this input no other role exports the metric"
 _HARDWARE = "the GPU type gives the role: change it with the hardware"
 _JOIN = "joins {metric}: allow-list the pod label behind {label} in kube-state-metrics"
-_LIST = "picks today's {count} {label} values only, new instances are not seen: add a role label first"
+_LIST = f"picks today's {{count}} {{label}} values only, {NOT_SEEN}: add a role label first"
 _WORDS = {word: re.compile(rf"(?<![a-z]){word}(?![a-z])", re.IGNORECASE) for word in POD_WORDS}
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NUMBERED = re.compile(r"(.*[^0-9.:-].*)-[0-9]+")

@@ -363,8 +363,10 @@ def _summary(work: Work) -> dict[str, Any]:
     if work.settings.excluded:
         warnings.append(summary.excluded_warning(work.settings.excluded))
     policies, _ = _policies(work.run)
+    notes = tables.read_json(work.run, NOTES_FILE)
     for entry in read_entries(work.run):
         name = entry["service"]
+        warnings += summary.unseen_warnings(name, notes.get(name, ()))
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
         services.append(_service(work.run, entry, derived, replay))
         decision = read_decision(work.run, name)

@@ -11,6 +11,7 @@ from hs_analysis.errors import first_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.constants import APART_MAX
 from hs_analysis.schema.declare import names_of
+from hs_analysis.schema.exported import NOT_SEEN
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
 from hs_analysis.schema.number_text import percent, percent_beside
 from hs_analysis.schema.replays import ReplayResult
@@ -330,6 +331,13 @@ def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:
     named = [f"{one.start} to {one.end}{f' ({one.label})' if one.label else ''}" for one in excluded]
     text = f"left out: {first_of(named, 3)}; totals do not count these stretches"
     return {"code": "excluded", "text": text}
+
+
+def unseen_warnings(service: str, notes: Sequence[str]) -> list[dict[str, str]]:
+    """Return a warning for every query of a policy that does not see the pods that the policy adds."""
+    return [
+        {"code": "new_instances_unseen", "text": f"{service}: {note}"} for note in notes if NOT_SEEN in note
+    ]
 
 
 def replicas_removed_warning(label: str) -> dict[str, str]:

@@ -7,6 +7,9 @@ from typing import Annotated
 
 from hs_analysis.schema.declare import Field
 
+NOT_SEEN = "new instances are not seen"
+"""What the note of a query says that names today's pods alone."""
+
 _Hours = Annotated[float | None, Field("on the test window", "instance-hours")]
 _GpuHours = Annotated[float | None, Field("null where GPUs are not known", "GPU-hours")]
 _OverSlo = Annotated[float | None, Field("expected share of windows over the SLO", "ratio 0..1")]

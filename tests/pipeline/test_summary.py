@@ -9,9 +9,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from export.scenes import series_frame
 from jsonschema import Draft202012Validator
 from replay.services import policy_replay
 
+from hs_analysis.catalogue import Signal, Source, Term
+from hs_analysis.export.queries import expression
 from hs_analysis.pipeline import summary
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.report_stages import reproduce
@@ -363,6 +366,20 @@ def test_rows_that_are_lost_are_warned_of(reason: str, rows: int, whole: tuple[s
     assert [w["code"] for w in found] == (["rows_lost"] if words else [])
     assert not words or words in found[0]["text"]
     assert summary.rows_lost_warnings(lost, 1_000_000, ()) == []
+
+
+def test_queries_that_list_todays_pods_are_warned_of() -> None:
+    """An autoscaler that follows one does not see what it adds; other notes are for the files."""
+    rows = [
+        {"metric": "m_total", "emitter_role": role, "service": "s", "labels": {"pod": name}}
+        for role, name in (("decode", "w.a"), ("decode", "w.b"), ("prefill", "v.a"))
+    ]
+    known = Signal("x", "", "tokens/s", "throughput", "sum", "emitter", (), "")
+    source = Source("vllm", "rate", 1.0, ("decode",), {}, (Term("m_total", {}, 1.0, "num"),), None)
+    listed = expression(known, source, "decode", series_frame(rows), service="s", window_s=60.0).warnings
+    found = summary.unseen_warnings("s", [*listed, "joins kube_pod_labels"])
+    assert [one["code"] for one in found] == ["new_instances_unseen"]
+    assert found[0]["text"].startswith("s: m_total: picks today's 2 pod values only")
 
 
 def test_checks_that_failed_are_warned_of() -> None:
