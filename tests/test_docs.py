@@ -9,12 +9,13 @@ import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.cli.app import REMOVED
+from hs_analysis.pipeline.starter import SAMPLE
 from hs_analysis.schema import results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,8 +104,18 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_status_words_are_explained() -> None:
     """The readme explains every word that a verdict or a status can be."""
     text = (ROOT / "README.md").read_text("utf-8")
-    words = {w for kind in (results.Verdict, results.Status, results.RatioStatus) for w in get_args(kind)}
+    of_split = get_args(get_type_hints(results.MixRatio)["status"])
+    kinds = (results.Verdict, results.Status, results.RatioStatus)
+    words = {w for kind in kinds for w in get_args(kind)} | set(of_split)
     assert {w for w in words if f"| `{w}` |" not in text} == set()
+
+
+def test_the_demo_and_the_samples_are_told_apart() -> None:
+    """The pages show another sample than the one that `hsa init --demo` writes, and say so."""
+    for page in ("README.md", "docs/tutorial.md"):
+        text = (ROOT / page).read_text("utf-8")
+        said = [part for part in text.split("\n\n") if "--demo" in part]
+        assert any(f"`{SAMPLE}`" in part and "simulated-days" in part for part in said), page
 
 
 def spans_of(page: Path) -> list[str]:
