@@ -379,7 +379,40 @@ def roles(context: DoctorContext) -> list[Finding]:
             'hsa.toml ("." = "mixed" where all do both), so that their series count'
         )
         found.append(Finding("roles", "warn", hint))
-    return found + _one_role_only(context)
+    return [*_two_roles(context), *found, *_one_role_only(context)]
+
+
+def _two_roles(context: DoctorContext) -> list[Finding]:
+    """Return pods that two pools count at one time: two files may give the same pods two roles."""
+    placed = context.series.filter(
+        pl.col("emitter_role").is_in(POOL_ROLES) & (pl.col("unit_kind") == "pod")
+    ).select("series_id", "service", "instance", "capture", "emitter_role", "role_evidence")
+    lives = (
+        placed.join(context.quality.select("series_id", "first_t", "last_t"), "series_id")
+        .group_by("service", "instance", "capture", "emitter_role")
+        .agg(pl.col("role_evidence").min(), pl.col("first_t").min(), pl.col("last_t").max())
+    )
+    one_run = pl.col("capture") == pl.col("capture_other")  # two named captures may differ in roles
+    pairs = lives.join(lives, on=["service", "instance"], suffix="_other").filter(
+        (pl.col("emitter_role") < pl.col("emitter_role_other"))
+        & (one_run | (pl.col("capture") == "") | (pl.col("capture_other") == ""))
+        & (pl.col("first_t") <= pl.col("last_t_other"))
+        & (pl.col("first_t_other") <= pl.col("last_t"))
+    )
+    keys = ["service", "emitter_role", "role_evidence", "emitter_role_other", "role_evidence_other"]
+    return [
+        Finding(
+            "roles", "warn",
+            f"{row['count']} pods ({listed(row['pods'], 1)}) are counted in two pools: {row['emitter_role']} "
+            f"(by {row['role_evidence']}) and {row['emitter_role_other']} (by {row['role_evidence_other']}); "
+            "leave out one of the files, or give the pods one role under [roles] in hsa.toml",
+            service=row["service"] or "", value=float(row["count"]),
+        )
+        for row in pairs.group_by(keys)
+        .agg(pl.col("instance").unique().sort().alias("pods"), pl.col("instance").n_unique().alias("count"))
+        .sort(keys)
+        .iter_rows(named=True)
+    ]  # fmt: skip
 
 
 def _one_role_only(context: DoctorContext) -> list[Finding]:

@@ -337,3 +337,22 @@ def test_missing_signals_name_the_switch() -> None:
     assert ("decode_tps", "decode") not in names
     assert ("sm_activity", "prefill") in names
     assert any("DCGM_FI_PROF_SM_ACTIVE" in row["how_to_enable"] for row in found)
+
+
+def test_pods_of_two_pools_are_warned_of() -> None:
+    """Two files may give the same pods two roles; at another time or in another run they may have one."""
+    rows = [
+        {"instance": "worker-0", "emitter_role": "decode"},
+        {"instance": "worker-0", "emitter_role": "mixed", "role_evidence": "user:role", "capture": "a"},
+    ]
+    later = START + timedelta(hours=30)
+    swept = [rows[0] | {"capture": "b"}, rows[1]]
+    for given, lives, warned in (
+        (rows, [{}, {}], True), (rows, [{}, {"first_t": later, "last_t": later}], False),
+        (swept, [{}, {}], False),
+    ):  # fmt: skip
+        found = input_checks.roles(scene(series=series(given), quality=quality(lives)))
+        said = [one for one in found if "counted in two pools" in one.text]
+        assert bool(said) == warned
+        assert all(one.level == "warn" and one.value == 1.0 for one in said)
+        assert all("decode (by pod_name) and mixed (by user:role)" in one.text for one in said)
