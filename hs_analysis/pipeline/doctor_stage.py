@@ -7,11 +7,12 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -69,13 +70,13 @@ SHAPED_ROWS = 5_000_000
 
 def examine_input(work: Work) -> Outcome:
     """Run the checks, and list what was found and what is missing per service, role and signal."""
-    scene = _scene(work)
-    findings = diagnose(scene)
-    missing = missing_signals(scene)
-    found = [{"state": "found", **row} for row in inventory(scene).to_dicts()]
+    context = _context(work)
+    findings = diagnose(context)
+    missing = missing_signals(context)
+    found = [{"state": "found", **row} for row in inventory(context).to_dicts()]
     absent = [{"state": "missing", **dict.fromkeys(INVENTORY), "service": "", **one} for one in missing]
     tables.write_frames(work.out, "findings", [findings])
-    needed = requirements(scene)
+    needed = requirements(context)
     written = {"signals": [*found, *absent], "missing": missing, "needs": needed.to_dicts()}
     tables.write_json(work.out, DOCTOR_FILE, written)
     levels = findings["level"].to_list()
@@ -84,10 +85,8 @@ def examine_input(work: Work) -> Outcome:
     return Outcome(f"checks: {counts}; signals missing {len(missing)}, needs not met {lacking}")
 
 
-def _scene(work: Work) -> DoctorContext:
+def _context(work: Work) -> DoctorContext:
     series = wanted_series(work)
-    inputs = tables.read_json(work.run, INPUTS_FILE)
-    counts = inputs["counts"]
     catalogue = catalogue_of(work.settings)
     with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples)
@@ -105,11 +104,6 @@ def _scene(work: Work) -> DoctorContext:
         rejected=rejected_groups(work.run),
         frozen=read_table(work.run / FROZEN_FILE),
         resets=resets,
-        skipped=tuple(counts["skipped"]),
-        tables=tuple(counts.get("tables", {}).items()),
-        superseded=tuple(from_plain(SupersededFile, one) for one in counts["superseded_files"]),
-        broken=tuple((b["name"], b["why"]) for b in counts["broken"]),
-        server_warnings=tuple((w["name"], w["text"]) for w in counts["warnings"]),
         frames=read_frames(work.run),
         edges=tuple(edges),
         disagreements=tables.read(work.run, "disagreements"),
@@ -118,22 +112,35 @@ def _scene(work: Work) -> DoctorContext:
         pod_labels=joined_pod_labels(_labelled(series), catalogue).sentences(),
         unserved=tuple(one.sentence() for one in without_service(work.run, work.settings)),
         releases=version_changes(tables.read(work.run, "versions")),
-        plan=_lacks(inputs.get("plan")),
         lives=tables.read(work.run, "lives"),
         frozen_series=tables.read(work.run, "frozen_series"),
         instances=tables.read(work.run, "instances"),
         requests=tables.read(work.run, "requests"),
         bench=tables.read(work.run, "bench"),
-        notes=tuple((note["name"], note["text"]) for note in counts["infos"]),
-        losses=tuple((loss["name"], loss["text"]) for loss in counts.get("losses", ())),
-        copies=tuple((f["name"], f["duplicates"]) for f in inputs["files"] if f["duplicates"]),
         shapes=shapes,
         twins=twins,
         histograms=histograms,
         tails=tails,
         grids=read_table(work.run / GRIDS_FILE),
         now=datetime.now(UTC),
+        **_of_files(tables.read_json(work.run, INPUTS_FILE)),
     )
+
+
+def _of_files(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what reading the files left to say, by its name in `DoctorContext`."""
+    counts = inputs["counts"]
+    return {
+        "skipped": tuple(counts["skipped"]),
+        "tables": tuple(counts.get("tables", {}).items()),
+        "superseded": tuple(from_plain(SupersededFile, one) for one in counts["superseded_files"]),
+        "broken": tuple((b["name"], b["why"]) for b in counts["broken"]),
+        "server_warnings": tuple((w["name"], w["text"]) for w in counts["warnings"]),
+        "notes": tuple((note["name"], note["text"]) for note in counts["infos"]),
+        "losses": tuple((loss["name"], loss["text"]) for loss in counts.get("losses", ())),
+        "copies": tuple((f["name"], f["duplicates"]) for f in inputs["files"] if f["duplicates"]),
+        "plan": _lacks(inputs.get("plan")),
+    }
 
 
 def rejected_groups(run: Path) -> pl.DataFrame:
