@@ -353,35 +353,12 @@ def _of_test(run: Path, name: str) -> dict[str, Any]:
 
 def _summary(work: Work) -> dict[str, Any]:
     services: list[dict[str, Any]] = []
-    warnings = summary.unserved_warnings([one.sentence() for one in without_service(work.run, work.settings)])
-    warnings += _input_warnings(work)
-    findings = tables.read(work.run, "findings")
-    warnings += summary.failed_warnings(findings)
-    warnings += summary.idle_warnings(findings)
-    if label := work.settings.reading.dedup_label:
-        warnings.append(summary.replicas_removed_warning(label))
-    if work.settings.excluded:
-        warnings.append(summary.excluded_warning(work.settings.excluded))
+    warnings = _input_warnings(work)
     policies, _ = _policies(work.run)
-    notes = tables.read_json(work.run, NOTES_FILE)
     for entry in read_entries(work.run):
         name = entry["service"]
-        warnings += summary.unseen_warnings(name, notes.get(name, ()))
-        derived, replay = read_derived(work.run, name), read_replay(work.run, name)
-        services.append(_service(work.run, entry, derived, replay))
-        decision = read_decision(work.run, name)
-        first = read_derived(work.run, name, TRAIN)
-        held = [(p.signal, p.role) for one in policies if one.service == name for p in one.primaries]
-        warnings += summary.refit_warnings(name, first, derived, held, decision)
-        chosen = chosen_policy(work.run, name)
-        headline = next((headline_of(work.run, one) for one in policies if one.service == name), "")
-        alarm = decision.alarm
-        if (entry["kind"], derived.pd_ratio.basis) != ("pressure_test", "sweep"):  # made to break the SLO
-            warnings += summary.replay_warnings(name, replay, headline or None, work.settings.slo, alarm)
-        if not policy_primaries(work.run, name)[1]:
-            warnings.append(summary.replaced_warning(name))
-        if chosen and chosen.fit == WHOLE:
-            warnings.append(summary.untested_warning(name))
+        services.append(_service(work.run, entry, read_derived(work.run, name), read_replay(work.run, name)))
+        warnings += _service_warnings(work, entry, [one for one in policies if one.service == name])
     if not services:
         services = [_of_test(work.run, name) for name in tested_names(work.run)]
         warnings.append(summary.no_history_warning(tests=len(services)))
@@ -424,12 +401,42 @@ def _coverage(work: Work) -> dict[str, Any]:
     }
 
 
-def _input_warnings(work: Work) -> Sequence[dict[str, str]]:
+def _input_warnings(work: Work) -> list[dict[str, str]]:
+    """Return what speaks against the input as a whole."""
     counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
-    broken = [{"code": "input_broken", "text": f"{b['name']}: {b['why']}"} for b in counts["broken"]]
-    said = [{"code": "input_warning", "text": f"{w['name']}: {w['text']}"} for w in counts["warnings"]]
-    lost = summary.rows_lost_warnings(rejected_groups(work.run), counts["rows_read"], lost_whole(work.run))
-    return [*broken, *lost, *said]
+    found = summary.unserved_warnings([one.sentence() for one in without_service(work.run, work.settings)])
+    found += [{"code": "input_broken", "text": f"{b['name']}: {b['why']}"} for b in counts["broken"]]
+    found += summary.rows_lost_warnings(rejected_groups(work.run), counts["rows_read"], lost_whole(work.run))
+    found += [{"code": "input_warning", "text": f"{w['name']}: {w['text']}"} for w in counts["warnings"]]
+    findings = tables.read(work.run, "findings")
+    found += summary.failed_warnings(findings) + summary.idle_warnings(findings)
+    if label := work.settings.reading.dedup_label:
+        found.append(summary.replicas_removed_warning(label))
+    if work.settings.excluded:
+        found.append(summary.excluded_warning(work.settings.excluded))
+    return found
+
+
+def _service_warnings(
+    work: Work, entry: Mapping[str, Any], policies: Sequence[Policy]
+) -> list[dict[str, str]]:
+    """Return what speaks against the answer of one service, whose policies are given."""
+    name = entry["service"]
+    derived, decision = read_derived(work.run, name), read_decision(work.run, name)
+    found = summary.unseen_warnings(name, tables.read_json(work.run, NOTES_FILE).get(name, ()))
+    held = [(p.signal, p.role) for one in policies for p in one.primaries]
+    found += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived, held, decision)
+    headline = next((headline_of(work.run, one) for one in policies), "")
+    if (entry["kind"], derived.pd_ratio.basis) != ("pressure_test", "sweep"):  # made to break the SLO
+        found += summary.replay_warnings(
+            name, read_replay(work.run, name), headline or None, work.settings.slo, decision.alarm
+        )
+    if not policy_primaries(work.run, name)[1]:
+        found.append(summary.replaced_warning(name))
+    chosen = chosen_policy(work.run, name)
+    if chosen and chosen.fit == WHOLE:
+        found.append(summary.untested_warning(name))
+    return found
 
 
 def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
