@@ -64,6 +64,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(("notes",), input_checks.reader_notes, ("pass",), "check that the assumption holds"),
     Check(("times",), input_checks.times, _PASS_WARN, "`--time-unit`, `--tz` or `--epoch`"),
+    Check(("clocks",), input_checks.clocks, ("fail",), "export both in UTC, or give `--tz` for local times"),
     Check(
         ("scrape_gap",), input_checks.scrape_gaps, _PASS_WARN,
         "export a TSDB snapshot, which has the true scrape times, or leave the stretch out with `--exclude`",

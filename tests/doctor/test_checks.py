@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -150,6 +151,32 @@ def test_latencies_need_no_more_requests_than_are_there(
     frames = (frame(columns | {"instances@prefill": 1.0, "instances@decode": 1.0} | seen),)
     texts = [one.text for one in input_checks.scales(scene(frames=frames)) if one.level == "fail"]
     assert [text.partition(" are: ")[0] for text in texts] == ([words] if words else [])
+
+
+@pytest.mark.parametrize("shift_h", [0.0, 1.0, -5.5])
+def test_a_front_end_in_another_time_zone_is_found(shift_h: float) -> None:
+    """Its requests then move hours before or after the tokens; an unrelated load says nothing."""
+    made = frame(
+        {"instances@prefill": 1.0, "request_rate@service": 1.0, "prefill_tps_effective@prefill": 1.0}
+    )
+    rng = np.random.default_rng(3)
+    more = 6 * 60
+    load = np.exp(np.repeat(rng.normal(0.0, 0.3, (made.table.height + 2 * more) // 10), 10))
+    requests, tokens, strange = (
+        pl.Series(name, load[more + by : more + by + made.table.height] * scale)
+        for name, by, scale in [
+            ("request_rate@service", round(60 * shift_h), 2.0),
+            ("prefill_tps_effective@prefill", 0, 900.0),
+            ("request_rate@service", more, 2.0),
+        ]
+    )
+
+    def found(*columns: pl.Series) -> list[tuple[str, float | None]]:
+        frames = (replace(made, table=made.table.with_columns(*columns)),)
+        return [(one.level, one.value) for one in input_checks.clocks(scene(frames=frames))]
+
+    assert found(requests, tokens) == ([("fail", 3600.0 * shift_h)] if shift_h else [])
+    assert found(strange.reverse(), tokens) == []
 
 
 def test_every_check_is_listed() -> None:
