@@ -634,7 +634,9 @@ class CandidateScore:
         Field("1 − hours ÷ those recorded, what selection maximises; null = not feasible", "ratio"),
     ]
     gpu_hours: Annotated[float | None, Field("on the training window", "GPU-hours")]
-    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", SHARE_UNIT)]
+    slo_violation_ratio: Annotated[
+        float | None, Field("share of windows over the SLO; null without one", SHARE_UNIT)
+    ]
     chosen: Annotated[bool, Field("whether selection took it")]
     role: Annotated[str, Field("role of the signal; several are joined by +")]
     instance_hours: Annotated[float | None, Field("on the training window", "instance-hours")]
@@ -642,7 +644,8 @@ class CandidateScore:
     reason: Annotated[str, Field("why it was or was not")]
     controller: Annotated[str, Field("whose semantics it was simulated with")] = ""
     fault_violation_ratio: Annotated[
-        float | None, Field("share of windows over capacity under the faults, their mean", SHARE_UNIT)
+        float | None,
+        Field("share of windows over capacity under the faults, their mean; null without an SLO", SHARE_UNIT),
     ] = None
     burst_violation_ratio: Annotated[
         float | None, Field("the same under bursts that double the load within a start-up time", SHARE_UNIT)
