@@ -103,17 +103,18 @@ def answer_of(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]
     )
 
 
-_ENDS = ("; ", ". ", ": ", ", ", " (")
-"""Where a sentence may be cut: before a further clause."""
+_ENDS = (("; ", ". "), (": ", ", ", " ("))
+"""Where a sentence may be cut: before what stands by itself, else before a further clause."""
 
 
 def fitted(text: str, width: int = WIDTH) -> str:
     """Return a text of at most ``width`` characters, cut where a clause ends, else at a word with ``…``."""
     if len(text) <= width:
         return text
-    cuts = [at for end in _ENDS if (at := text.rfind(end, 0, width - 1)) > width // 2]
-    if cuts:
-        return text[: max(cuts)].rstrip(" ,;:.(") + "."
+    for ends in _ENDS:
+        at = max(text.rfind(end, 0, width - 1) for end in ends)
+        if at > width // 2:
+            return text[:at].rstrip(" ,;:.(") + "."
     at = text.rfind(" ", 0, width - 1)
     return text[: at if at > 0 else width - 2] + " …"
 

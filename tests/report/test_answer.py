@@ -253,6 +253,8 @@ def test_a_line_never_grows_beyond_its_width(text: str) -> None:
     ("text", "line"),
     [
         ("a" * 60 + "; " + "b" * 60, "a" * 60 + "."),
+        ("a" * 60 + "; the lowest load, " + "b" * 60, "a" * 60 + "."),
+        ("a" * 60 + ", of which " + "b" * 60, "a" * 60 + "."),
         ("word " * 30, "word " * 19 + "…"),
     ],
 )
