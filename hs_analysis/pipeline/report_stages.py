@@ -57,7 +57,7 @@ from hs_analysis.pipeline.study_stages import (
 from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.pipeline.watched import watched
 from hs_analysis.policy import Policy, dump, load_all
-from hs_analysis.report.apply import APPLY_FILE, ExportedFile, Section, guide, markdown
+from hs_analysis.report.apply import APPLY_FILE, ExportedFile, ServiceSection, guide, markdown
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.exported import ApplyGuide
 from hs_analysis.schema.replays import ReplayResult
@@ -114,7 +114,7 @@ def export_policies(work: Work) -> Outcome:
             if note := index[-1]["note"].replace("This file", "Its file"):
                 said[target].append(f"{policy.service}: {note}" if len(policies) > 1 else note)
         own = guides.pop(policy.controller)
-        sections.append(Section(policy.service, decision, own, guides, to_plain(replays), instead))
+        sections.append(ServiceSection(policy.service, decision, own, guides, to_plain(replays), instead))
     _write_folders(work.out, folders, unwanted, said)
     if sections:
         _write_text(work.out / APPLY_FILE, markdown(sections, _made_from(policies[0])))

@@ -25,7 +25,7 @@ from hs_analysis.pipeline.tables import PLACES, read_entries
 from hs_analysis.plan_test.commands import command_lines
 from hs_analysis.schema.settings import Settings
 from hs_analysis.settings.values import suggestion
-from hs_analysis.store import Answer, PackQuery, explore, operators_pack
+from hs_analysis.store import PackQuery, QueryRows, explore, operators_pack
 
 if TYPE_CHECKING:
     from hs_analysis.compare import ComparedRun
@@ -72,7 +72,7 @@ NAMED = "@"
 """First character of the name of a query of the operators' pack, where a query of one's own may stand."""
 
 
-def queried(folder: Path, query: str, most_rows: int | None) -> Answer:
+def queried(folder: Path, query: str, most_rows: int | None) -> QueryRows:
     """Return the rows of a query over the tables of a run: the user's own, or ``@name`` of the pack.
 
     Raises

@@ -355,7 +355,7 @@ INSTEAD = (
 
 
 @dataclass(frozen=True)
-class Section:
+class ServiceSection:
     """One service of APPLY.md.
 
     Attributes
@@ -382,7 +382,7 @@ class Section:
     instead: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def markdown(sections: Sequence[Section], made: str) -> str:
+def markdown(sections: Sequence[ServiceSection], made: str) -> str:
     """Return APPLY.md: a part for each service.
 
     Parameters
@@ -425,7 +425,7 @@ def in_general(alerts: Sequence[str]) -> str:
         f"The run folder's {APPLY_FILE} has these steps with your service's names, for other targets too.",
         "Here they are for KEDA: replace SERVICE, MODEL and NAMESPACE. Type the commands in the run folder.",
         "",
-        *(line for part in _parts(Section("SERVICE", {}, found, {})) for line in part),
+        *(line for part in _parts(ServiceSection("SERVICE", {}, found, {})) for line in part),
     ]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines).replace("\n### ", "\n## ")).rstrip() + "\n"
 
@@ -445,7 +445,7 @@ def _heading(service: str) -> str:
     return " ".join(service_name(service).split()).replace("<", "&lt;")
 
 
-def _warned(sections: Sequence[Section]) -> list[str]:
+def _warned(sections: Sequence[ServiceSection]) -> list[str]:
     """Return the first line where none of the policies is recommended."""
     if any(one.decision.get("recommend") == "apply" for one in sections):
         return []
@@ -454,7 +454,7 @@ def _warned(sections: Sequence[Section]) -> list[str]:
     return [f"{NOT_RECOMMENDED}: {why}.", ""]
 
 
-def _opening(one: Section) -> list[str]:
+def _opening(one: ServiceSection) -> list[str]:
     decision, why = one.decision, str(one.decision.get("why") or "").rstrip(".")
     if not one.guide.steps:
         more = [str(step) for step in decision.get("next_steps") or []]
@@ -472,7 +472,7 @@ def _opening(one: Section) -> list[str]:
     ]
 
 
-def _parts(one: Section) -> Iterator[list[str]]:
+def _parts(one: ServiceSection) -> Iterator[list[str]]:
     found = one.guide
     if not found.steps:
         return

@@ -32,7 +32,7 @@ SIMILAR = 3
 
 
 @dataclass(frozen=True)
-class Place:
+class LinkedEntry:
     """Where a link lands: the kind of entry, what it is called, and the entry of the summary."""
 
     kind: str
@@ -84,14 +84,14 @@ def explain(
     service = _service(link, summary)
     if link.what.startswith(chart_links.PREFIX):
         return _of_chart(link, service, summary, details, catalogue, made_by)
-    places = dict(_places(service))
+    by_path = dict(_linked_entries(service))
     bare = evidence.path(link.service, link.stage, link.what)
-    place = places.get(bare)
-    if place is None:
-        near = difflib.get_close_matches(bare, [*places, *links(summary)], SIMILAR, 0.0) if places else []
+    linked = by_path.get(bare)
+    if linked is None:
+        near = difflib.get_close_matches(bare, [*by_path, *links(summary)], SIMILAR, 0.0) if by_path else []
         hint = f"nearest: {', '.join(near)}" if near else "the run has no answers for this service"
         raise UsageError("this run shows nothing under this link", where=bare, hint=hint)
-    return _explained(place, link, summary, service, places, details, catalogue, made_by)
+    return _explained(linked, link, summary, service, by_path, details, catalogue, made_by)
 
 
 def everything(
@@ -111,60 +111,61 @@ def everything(
     made_by
         As for `explain`.
     """
-    places = dict(_places(service))
+    by_path = dict(_linked_entries(service))
     catalogue = load_catalogue()
-    at = {id(place): path for path, place in places.items()}  # the path that an entry gives goes before ours
+    # The path that an entry gives goes before ours.
+    at = {id(linked): path for path, linked in by_path.items()}
     for path in at.values():
-        place = places[path]
+        linked = by_path[path]
         link = evidence.parse(path)
         yield (
             path,
-            place.kind,
-            place.entry,
-            _explained(place, link, summary, service, places, details, catalogue, made_by),
+            linked.kind,
+            linked.entry,
+            _explained(linked, link, summary, service, by_path, details, catalogue, made_by),
         )
 
 
 def _explained(
-    place: Place,
+    linked: LinkedEntry,
     link: EvidenceLink,
     summary: Mapping[str, Any],
     service: Entry,
-    places: Mapping[str, Place],
+    by_path: Mapping[str, LinkedEntry],
     details: Mapping[str, pl.DataFrame],
     catalogue: Catalogue | None,
     made_by: Mapping[str, Sequence[str]] | None,
 ) -> dict[str, Any]:
-    tested = _ratio_test(place, summary)
-    derivation = DERIVATIONS["sweeps" if tested else place.kind]
-    value_key, interval_key, measure = HEADLINES.get(place.kind, ("", "", ""))
+    tested = _ratio_test(linked, summary)
+    derivation = DERIVATIONS["sweeps" if tested else linked.kind]
+    value_key, interval_key, measure = HEADLINES.get(linked.kind, ("", "", ""))
     return (
         _head(link)
         | {
-            "title": DERIVATIONS[place.kind].title.format(name=place.name),
+            "title": DERIVATIONS[linked.kind].title.format(name=linked.name),
             "measure": measure,
-            "value": place.entry.get(value_key),
-            "unit": _unit(place),
-            "interval": place.entry.get(interval_key),
-            "status": _status(place),
-            "reasons": _reasons(place.entry),
-            "numbers": _numbers(place),
+            "value": linked.entry.get(value_key),
+            "unit": _unit(linked),
+            "interval": linked.entry.get(interval_key),
+            "status": _status(linked),
+            "reasons": _reasons(linked.entry),
+            "numbers": _numbers(linked),
             "method": derivation.method,
-            "formula": derivation.formula if tested else _formula(place),
-            "basis": _basis(place, service),
-            "metrics": _metrics(place, service, catalogue or load_catalogue()),
-            "made_by": list((made_by or {}).get(kind_of(tested) if tested else place.kind, ())),
-            "rows": _rows(place, link, derivation.table, details),
-            "see_also": _see_also(place, service, places),
+            "formula": derivation.formula if tested else _formula(linked),
+            "basis": _basis(linked, service),
+            "metrics": _metrics(linked, service, catalogue or load_catalogue()),
+            "made_by": list((made_by or {}).get(kind_of(tested) if tested else linked.kind, ())),
+            "rows": _rows(linked, link, derivation.table, details),
+            "see_also": _see_also(linked, service, by_path),
             "refs": list(derivation.refs),
         }
-        | _tail(place.kind, link, summary, service)
+        | _tail(linked.kind, link, summary, service)
     )
 
 
-def _ratio_test(place: Place, summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _ratio_test(linked: LinkedEntry, summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the ratio test that a P/D ratio comes from, None where none gave it."""
-    mixes = records(place.entry.get("by_mix")) if place.kind == "pd_ratio" else []
+    mixes = records(linked.entry.get("by_mix")) if linked.kind == "pd_ratio" else []
     return sweep_of(evidence.parse(str(mixes[0]["evidence"])), summary) if mixes else None
 
 
@@ -220,12 +221,12 @@ def _service(link: EvidenceLink, summary: Mapping[str, Any]) -> Entry:
     return services[names.index(link.service)]
 
 
-def _places(service: Entry) -> Iterator[tuple[str, Place]]:
-    """Yield every path of a service with its entry: the path of its place, and its own evidence if given."""
+def _linked_entries(service: Entry) -> Iterator[tuple[str, LinkedEntry]]:
+    """Yield every path of a service with its entry: where it lands, and its own evidence if given."""
     for answer in evidence.answers_of(service):
-        place = Place(answer.kind, _name(answer), answer.entry)
-        yield answer.place, place
-        yield answer.path, place
+        linked = LinkedEntry(answer.kind, _name(answer), answer.entry)
+        yield answer.place, linked
+        yield answer.path, linked
 
 
 def _name(answer: LinkedAnswer) -> str:
@@ -242,23 +243,23 @@ def _name(answer: LinkedAnswer) -> str:
     return str(entry["policy"]) if answer.kind in ("selection", "replay") else ""
 
 
-def _unit(place: Place) -> str:
-    if place.kind in ("capacity", "thresholds"):
-        role = place.entry.get("role")
-        return f"{unit_of(str(place.entry.get('signal'))) or 'tokens/s'} per {role} instance"
+def _unit(linked: LinkedEntry) -> str:
+    if linked.kind in ("capacity", "thresholds"):
+        role = linked.entry.get("role")
+        return f"{unit_of(str(linked.entry.get('signal'))) or 'tokens/s'} per {role} instance"
     units = {
         "startup": "s",
         "pd_ratio": "prefill ÷ decode",
         "selection": "ratio",
         "replay": "instance-hours",
     }
-    return units.get(place.kind, "")
+    return units.get(linked.kind, "")
 
 
-def _status(place: Place) -> str:
-    if place.kind in ("selection", "policy"):
-        return "chosen" if place.entry.get("chosen") else "not chosen"
-    return str(place.entry.get("status") or place.entry.get("verdict") or "")
+def _status(linked: LinkedEntry) -> str:
+    if linked.kind in ("selection", "policy"):
+        return "chosen" if linked.entry.get("chosen") else "not chosen"
+    return str(linked.entry.get("status") or linked.entry.get("verdict") or "")
 
 
 def _reasons(entry: Entry) -> list[dict[str, Any]]:
@@ -268,10 +269,10 @@ def _reasons(entry: Entry) -> list[dict[str, Any]]:
     return [empty | ({"text": one} if isinstance(one, str) else dict(one)) for one in given]
 
 
-def _numbers(place: Place) -> list[dict[str, Any]]:
+def _numbers(linked: LinkedEntry) -> list[dict[str, Any]]:
     found = []
-    for key, (name, unit) in NUMBERS[place.kind].items():
-        value, interval = place.entry.get(key), place.entry.get(INTERVALS.get(key, f"{key}_ci"))
+    for key, (name, unit) in NUMBERS[linked.kind].items():
+        value, interval = linked.entry.get(key), linked.entry.get(INTERVALS.get(key, f"{key}_ci"))
         if isinstance(value, Mapping):  # an estimate carries its own interval
             value, interval = value["value"], [value["low"], value["high"]]
         if value is not None:
@@ -294,38 +295,38 @@ def _window(kind: str, link: EvidenceLink, summary: Mapping[str, Any], service: 
     return {"start": pair[0], "end": pair[1], "of": "the link" if link.start or link.end else of}
 
 
-def _formula(place: Place) -> str:
-    if place.kind != "capacity":
-        return DERIVATIONS[place.kind].formula
-    method = str(place.entry.get("method") or "")
+def _formula(linked: LinkedEntry) -> str:
+    if linked.kind != "capacity":
+        return DERIVATIONS[linked.kind].formula
+    method = str(linked.entry.get("method") or "")
     return next((formula for name, formula in CAPACITY_FORMULAS.items() if method.startswith(name)), "")
 
 
-def _basis(place: Place, service: Entry) -> str:
+def _basis(linked: LinkedEntry, service: Entry) -> str:
     """Return what the run chose among the ways the method knows."""
     words = {
         "offered": "load is offered work",
         "served": "load is served work, which hides demand in saturation",
     }
     found = [words.get(str(service.get("reference")), "")]
-    if place.kind == "capacity" and place.entry.get("method"):
-        found.append(f"law: {place.entry['method']}")
-    if place.kind == "signals" and place.entry.get("source"):
-        found.append(f"read from {place.entry['source']}")
-    found.append(replica_text(place.entry) or coverage_text(place.entry))
-    if pairs := place.entry.get("integer_pairs"):
+    if linked.kind == "capacity" and linked.entry.get("method"):
+        found.append(f"law: {linked.entry['method']}")
+    if linked.kind == "signals" and linked.entry.get("source"):
+        found.append(f"read from {linked.entry['source']}")
+    found.append(replica_text(linked.entry) or coverage_text(linked.entry))
+    if pairs := linked.entry.get("integer_pairs"):
         found.append("nearest pairs P:D " + ", ".join(f"{p}:{d}" for p, d in pairs))
     return "; ".join(part for part in found if part)
 
 
-def _metrics(place: Place, service: Entry, catalogue: Catalogue) -> list[str]:
+def _metrics(linked: LinkedEntry, service: Entry, catalogue: Catalogue) -> list[str]:
     """Return the metrics that carry the signal: those of its source, or of every one where none is named.
 
     Names that something on the way gives to the same metrics are left out.
     """
-    if place.kind not in ("signals", "thresholds"):
+    if linked.kind not in ("signals", "thresholds"):
         return []
-    entry = place.entry
+    entry = linked.entry
     studied = (row for row in service.get("signals") or [] if _signal(row) == _signal(entry))
     source = entry.get("source") or next((row.get("source") for row in studied), None)
     signal = catalogue.signal(str(entry.get("signal")))
@@ -339,7 +340,7 @@ def _signal(entry: Entry) -> tuple[Any, ...]:
 
 
 def _rows(
-    place: Place, link: EvidenceLink, table: str, details: Mapping[str, pl.DataFrame]
+    linked: LinkedEntry, link: EvidenceLink, table: str, details: Mapping[str, pl.DataFrame]
 ) -> dict[str, Any] | None:
     """Return how many rows of the detail table stand behind the number, and the loads they span."""
     frame = details.get(table)
@@ -347,7 +348,7 @@ def _rows(
         return None
     keys = {"service": link.service}
     wanted = {"study_points": ("signal", "role"), "timeline": ("policy",), "capacity_points": ("role",)}
-    keys |= {key: str(place.entry.get(key)) for key in wanted.get(table, ())}
+    keys |= {key: str(linked.entry.get(key)) for key in wanted.get(table, ())}
     rows = frame.filter(pl.all_horizontal(pl.col(key) == value for key, value in keys.items()))
     time = "start" if "start" in rows.columns else "t"
     if link.start is not None:
@@ -374,32 +375,32 @@ def _input(entry: Any) -> dict[str, Any]:
     return {"name": name, "bytes": size, "sha256": entry.get("sha256")}
 
 
-def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list[str]:
+def _see_also(linked: LinkedEntry, service: Entry, by_path: Mapping[str, LinkedEntry]) -> list[str]:
     """Return the links of the numbers this one was made from."""
     name = str(service["service"])
     pairs = list(
         zip(
-            str(place.entry.get("signal") or "").split("+"),
-            str(place.entry.get("role") or "").split("+"),
+            str(linked.entry.get("signal") or "").split("+"),
+            str(linked.entry.get("role") or "").split("+"),
             strict=False,
         )
     )
     studied = [("study", f"{signal}@{role}") for signal, role in pairs]
     targets = [("derive", f"threshold:{signal}@{role}") for signal, role in pairs]
     capacities = [("derive", f"capacity@{role}") for role in POOL_ROLES]
-    policy = str(place.entry.get("policy") or "")
+    policy = str(linked.entry.get("policy") or "")
     parts = {
         "thresholds": [
-            *(c for c in capacities if c[1].endswith(f"@{place.entry.get('role')}")),
+            *(c for c in capacities if c[1].endswith(f"@{linked.entry.get('role')}")),
             *studied,
-            ("derive", f"startup@{place.entry.get('role')}"),
+            ("derive", f"startup@{linked.entry.get('role')}"),
         ],
-        "gpu_speeds": [("derive", f"capacity@{place.entry.get('role')}@{place.entry.get('gpu_type')}")],
-        "pd_ratio": [] if place.entry.get("by_mix") else [*capacities, ("derive", "demand")],
+        "gpu_speeds": [("derive", f"capacity@{linked.entry.get('role')}@{linked.entry.get('gpu_type')}")],
+        "pd_ratio": [] if linked.entry.get("by_mix") else [*capacities, ("derive", "demand")],
         "selection": [*targets, *studied],
         "policy": [*targets, ("derive", "pd_ratio"), ("select", policy), ("replay", policy)],
         "replay": [("select", policy), ("derive", "pd_ratio"), *capacities],
-    }.get(place.kind, [])
+    }.get(linked.kind, [])
     paths = [evidence.path(name, stage, what) for stage, what in parts]
-    tests = [str(mix.get("evidence")) for mix in records(place.entry.get("by_mix"))]
-    return [*tests, *(path for path in dict.fromkeys(paths) if path in places)]
+    tests = [str(mix.get("evidence")) for mix in records(linked.entry.get("by_mix"))]
+    return [*tests, *(path for path in dict.fromkeys(paths) if path in by_path)]

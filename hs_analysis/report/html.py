@@ -65,7 +65,7 @@ def render(
     entries = [marked(entry, summary) for entry in records(summary.get("services"))]
     timelines = figures.by_service(details.get("timeline"), DETAILS["timeline"])
     charts = figures.services(page, summary, details, findings, signals)
-    drawn = _Drawn()
+    drawn = _PageCharts()
     for service, entry, found in zip(page["services"], entries, charts, strict=True):
         service["decisions"] = decisions(timelines(service["name"]), service["choice"], entry, len(entries))
         service["charts"] = {
@@ -101,7 +101,7 @@ def _rows_of(details: Mapping[str, pl.DataFrame]) -> Tables:
     return lambda name: {key: table(name) for key, table in tables.items()} if name else details
 
 
-class _Drawn:
+class _PageCharts:
     """The charts of a page: what the template shows of each, and what the script draws it from.
 
     Layers that are equal are kept once; charts of one kind lie beside each other, so that they pack well.

@@ -9,7 +9,7 @@ from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.sweeps import mix_text, pair_text
 from hs_analysis.report.wording import interval, is_number, number, percent, plural
 
-Answer = Mapping[str, Any]
+Entry = Mapping[str, Any]
 
 WIDTH = 100
 """Characters of a line of an answer at most, where it is not a path or a name that makes it longer."""
@@ -21,12 +21,12 @@ MIX_STATUS = {
 """What is to be known of a split measured that is not `ok`."""
 
 
-def beside_ratio(answer: Answer) -> list[str]:
+def beside_ratio(answer: Entry) -> list[str]:
     """Return what a ratio stands on and what stands beside it, as parts of a sentence."""
     return [text for text in (mixes_text(answer), bound_text(answer)) if text]
 
 
-def mixes_text(answer: Answer) -> str:
+def mixes_text(answer: Entry) -> str:
     """Return the best split measured for each token mix of a ratio test, empty without one."""
     found = []
     for mix in records(answer.get("by_mix")):
@@ -38,7 +38,7 @@ def mixes_text(answer: Answer) -> str:
     return f"best split measured: {'; '.join(found)}" if found else ""
 
 
-def bound_text(answer: Answer) -> str:
+def bound_text(answer: Entry) -> str:
     """Return what a policy keeps that sizes both pools by one signal; empty where it keeps the ratio."""
     if not is_number(answer.get("one_primary_bound")):
         return ""
@@ -50,14 +50,14 @@ def bound_text(answer: Answer) -> str:
     )
 
 
-def is_ratio_test(service: Answer) -> bool:
+def is_ratio_test(service: Entry) -> bool:
     """Whether load and splits of prefill and decode were set on purpose, to compare these."""
     swept = mapping(service.get("pd_ratio")).get("basis") == "sweep"
     alone = any(one.get("code") == "no_history" for one in records(service.get("refusals")))
     return alone or (swept and service.get("history_kind") == "pressure_test")
 
 
-def best_splits(service: Answer, width: int) -> str:
+def best_splits(service: Entry, width: int) -> str:
     """Return the best split of each token mix in at most ``width`` characters, or why there is none."""
     answer = mapping(service.get("pd_ratio"))
     mixes = records(answer.get("by_mix"))
@@ -76,11 +76,11 @@ def _listed(said: list[str], shown: int) -> str:
     return f"best split measured {', '.join(said[:shown])}{more}"
 
 
-def _pair(split: Answer) -> str:
+def _pair(split: Entry) -> str:
     return pair_text([split.get("prefill"), split.get("decode")])
 
 
-def ratio_line(service: Answer) -> str:
+def ratio_line(service: Entry) -> str:
     """Return the ratio of a ratio test with its range, and how far the splits next to the best fall.
 
     Of several token mixes the ratio of each.
@@ -103,18 +103,18 @@ def ratio_line(service: Answer) -> str:
     return f"P/D ratio {_with_range(mixes[0])}{in_gpus}{bounds}{beside}."
 
 
-def _with_range(mix: Answer) -> str:
+def _with_range(mix: Entry) -> str:
     between = mix.get("between")
     ends = f" ({number(between[0])} to {number(between[1])})" if between else ""
     return f"{number(mix.get('value'))}{ends}"
 
 
-def _fall(split: Answer) -> str:
+def _fall(split: Entry) -> str:
     served = split.get("served_ratio")
     return f"{_pair(split)} {f'serves {percent(1 - served)} less' if is_number(served) else 'breaks a limit'}"
 
 
-def floors_line(service: Answer, slo: Answer) -> str:
+def floors_line(service: Entry, slo: Entry) -> str:
     """Return what one instance of the best split carried, which is a floor for that mix only."""
     mixes = records(mapping(service.get("pd_ratio")).get("by_mix"))
     amounts = [(mix.get("prefill_tps_per_instance"), mix.get("decode_tps_per_instance")) for mix in mixes]

@@ -1,7 +1,7 @@
 """The only place that talks to DuckDB and writes run folders' tables."""
 
 from hs_analysis.store.database import Database, Input, query_names, query_text
-from hs_analysis.store.explore import Answer, PackQuery, explore, operators_pack
+from hs_analysis.store.explore import PackQuery, QueryRows, explore, operators_pack
 from hs_analysis.store.samples import (
     flagged_samples,
     link_or_copy,
@@ -13,10 +13,10 @@ from hs_analysis.store.samples import (
 from hs_analysis.store.tables import read_table, write_table, write_view_database
 
 __all__ = [
-    "Answer",
     "Database",
     "Input",
     "PackQuery",
+    "QueryRows",
     "explore",
     "flagged_samples",
     "link_or_copy",

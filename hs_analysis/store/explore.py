@@ -20,7 +20,7 @@ _BATCH_ROWS = 1 << 11
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryRows:
     """Rows of a query, in its order; ``more`` says whether there were more than asked for."""
 
     columns: tuple[str, ...]
@@ -78,7 +78,7 @@ def _pack_query(name: str, text: str) -> PackQuery:
     return PackQuery(name, lines[0], grain, tuple(named["in"]), named["out"], text)
 
 
-def explore(tables: Mapping[str, Path], query: str, most_rows: int | None = None) -> Answer:
+def explore(tables: Mapping[str, Path], query: str, most_rows: int | None = None) -> QueryRows:
     """Run one SELECT over Parquet tables.
 
     Parameters
@@ -92,7 +92,7 @@ def explore(tables: Mapping[str, Path], query: str, most_rows: int | None = None
 
     Returns
     -------
-    Answer with plain values: times as ISO 8601 UTC text, maps as dicts.
+    The rows with plain values: times as ISO 8601 UTC text, maps as dicts.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def explore(tables: Mapping[str, Path], query: str, most_rows: int | None = None
             relation = connection.sql(_the_select(connection, query))
             if relation is None:
                 raise _wrong("it has no result")
-            return _answer(relation.to_arrow_reader(_BATCH_ROWS), most_rows)
+            return _rows(relation.to_arrow_reader(_BATCH_ROWS), most_rows)
         except duckdb.Error as error:
             raise _wrong(" ".join(str(error).split())) from error
 
@@ -139,7 +139,7 @@ def _wrong(what: str) -> UsageError:
     return UsageError(what, where="QUERY", hint="hsa sql RUN lists the tables")
 
 
-def _answer(reader: pa.RecordBatchReader, most_rows: int | None) -> Answer:
+def _rows(reader: pa.RecordBatchReader, most_rows: int | None) -> QueryRows:
     names = _distinct(reader.schema.names)
     rows: list[dict[str, Any]] = []
     for batch in reader:
@@ -148,8 +148,8 @@ def _answer(reader: pa.RecordBatchReader, most_rows: int | None) -> Answer:
         ]
         rows += [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         if most_rows is not None and len(rows) > most_rows:
-            return Answer(names, tuple(rows[:most_rows]), more=True)
-    return Answer(names, tuple(rows), more=False)
+            return QueryRows(names, tuple(rows[:most_rows]), more=True)
+    return QueryRows(names, tuple(rows), more=False)
 
 
 def _distinct(names: list[str]) -> tuple[str, ...]:

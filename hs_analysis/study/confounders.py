@@ -43,7 +43,7 @@ from hs_analysis.study.constants import (
     TREND_S,
 )
 from hs_analysis.study.effects import block_drift, log_residuals, rank_correlation, relative
-from hs_analysis.study.reference_load import Grid, Pair
+from hs_analysis.study.reference_load import Pair, WindowGrid
 from hs_analysis.study.signal_statistics import Cap, SignalStatistics, StudyRows
 
 Floats = NDArray[np.float64]
@@ -285,7 +285,7 @@ def find_simpson(
 
 def _spoken(own: pl.DataFrame, rows: StudyRows, captures: tuple[str, ...]) -> Flags:
     """Return which rows start in a grid row that was used, shape (rows,)."""
-    grid: Grid = rows.grid
+    grid: WindowGrid = rows.grid
     names, seconds = own["capture"].to_numpy(), own["t"].dt.epoch("us").to_numpy() / 1e6
     spoken = np.zeros(own.height, dtype=bool)
     for number, name in enumerate(captures):

@@ -26,7 +26,7 @@ from hs_analysis.study.constants import (
     SIZE_STEP,
 )
 from hs_analysis.study.effects import load_fit
-from hs_analysis.study.reference_load import Grid, Pair
+from hs_analysis.study.reference_load import Pair, WindowGrid
 
 Floats = NDArray[np.float64]
 
@@ -108,7 +108,7 @@ def size_effect(load: Floats, value: Floats, counts: Floats, served: float) -> S
     return SizeEffect(sizes, factors, usual, served)
 
 
-def at_usual_size(frame: ServiceFrame, pair: Pair, grid: Grid) -> tuple[Pair, Reason | None]:
+def at_usual_size(frame: ServiceFrame, pair: Pair, grid: WindowGrid) -> tuple[Pair, Reason | None]:
     """Return a latency or queue of a pool that moved as it would read at the pool's usual size.
 
     Other signals, and pools that stood still, are returned as they are.

@@ -39,7 +39,7 @@ from hs_analysis.study.effects import (
     relative,
 )
 from hs_analysis.study.innovations import find_lag
-from hs_analysis.study.reference_load import Grid, Pair, divide_by_instances, lay_grid
+from hs_analysis.study.reference_load import Pair, WindowGrid, divide_by_instances, lay_grid
 from hs_analysis.study.signal_statistics import (
     Cap,
     Draws,
@@ -75,7 +75,7 @@ def usual_instances(frame: ServiceFrame, role: str) -> Flags:
     return usual
 
 
-def steady_rows(frame: ServiceFrame, grid: Grid, role: str) -> Flags | None:
+def steady_rows(frame: ServiceFrame, grid: WindowGrid, role: str) -> Flags | None:
     """Return the rows in which a role's departures match its arrivals; None when these are not counted.
 
     Departures must be within max(20 %, 2 sqrt(arrivals)) of arrivals. This replaces a settling time
@@ -310,12 +310,12 @@ def _gates(load: Floats) -> tuple[Reason, ...]:
     return tuple(failed)
 
 
-def _offered(frame: ServiceFrame, pair: Pair, grid: Grid) -> Floats:
+def _offered(frame: ServiceFrame, pair: Pair, grid: WindowGrid) -> Floats:
     """Return the offered load of every row, usable or not, to tell rising from falling."""
     return grid.mean(frame.values("offered_tps", pair.load_role))
 
 
-def _half_shift(residuals: Floats, grid: Grid, slope: float | None) -> float | None:
+def _half_shift(residuals: Floats, grid: WindowGrid, slope: float | None) -> float | None:
     """Return the shift of the median residual between the halves of the runs, relative to the elasticity."""
     late = np.zeros(residuals.size, dtype=bool)
     for run in np.unique(grid.capture[np.isfinite(residuals)]):
@@ -327,7 +327,7 @@ def _half_shift(residuals: Floats, grid: Grid, slope: float | None) -> float | N
     return relative(abs(float(np.median(first) - np.median(second))), slope)
 
 
-def _hysteresis(residuals: Floats, grid: Grid, offered: Floats, slope: float | None) -> float | None:
+def _hysteresis(residuals: Floats, grid: WindowGrid, offered: Floats, slope: float | None) -> float | None:
     """Return the shift between rising and falling load; None with fewer than 8 windows of either."""
     reach = max(1, round(SHORTEST_S / grid.step_s))
     rise = np.full(offered.size, np.nan)

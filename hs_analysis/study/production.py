@@ -34,7 +34,7 @@ from hs_analysis.study.effects import (
 )
 from hs_analysis.study.innovations import Lag, Link, Shape, expected_strength, find_lag, find_link
 from hs_analysis.study.pool_size import at_usual_size
-from hs_analysis.study.reference_load import Grid, Pair, divide_by_instances, lay_grid, pools_moved
+from hs_analysis.study.reference_load import Pair, WindowGrid, divide_by_instances, lay_grid, pools_moved
 from hs_analysis.study.signal_statistics import (
     SignalStatistics,
     StudyRows,
@@ -119,7 +119,7 @@ def _windows(row_s: float, news_s: float, window_s: float) -> int:
     return max(1, int(np.ceil(width / window_s - 1e-9)))
 
 
-def _normalise(frame: ServiceFrame, pair: Pair, grid: Grid) -> tuple[Pair, float]:
+def _normalise(frame: ServiceFrame, pair: Pair, grid: WindowGrid) -> tuple[Pair, float]:
     """Return the pair per instance where pools moved, and the load range it must cover."""
     if not pools_moved(frame, pair.load_role):
         return pair, RANGE_MIN

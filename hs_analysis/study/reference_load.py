@@ -147,7 +147,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Grid:
+class WindowGrid:
     """Rows of `factor` windows each, one capture after the other, parted by missing rows.
 
     Attributes
@@ -187,7 +187,7 @@ class Grid:
         return rows
 
 
-def lay_grid(frame: ServiceFrame, factor: int) -> Grid:
+def lay_grid(frame: ServiceFrame, factor: int) -> WindowGrid:
     """Lay rows of `factor` windows over the table, each capture from its own first window on."""
     seconds = frame.seconds()
     names = frame.table["capture"].to_numpy()
@@ -206,5 +206,7 @@ def lay_grid(frame: ServiceFrame, factor: int) -> Grid:
         captures += [np.full(length, number, dtype=np.int64), np.full(seam, -1, dtype=np.int64)]
         rows += length + seam
     if not starts:
-        return Grid(factor, factor * frame.window_s, position, np.zeros(0), np.zeros(0, dtype=np.int64))
-    return Grid(factor, factor * frame.window_s, position, np.concatenate(starts), np.concatenate(captures))
+        return WindowGrid(factor, factor * frame.window_s, position, np.zeros(0), np.zeros(0, dtype=np.int64))
+    return WindowGrid(
+        factor, factor * frame.window_s, position, np.concatenate(starts), np.concatenate(captures)
+    )

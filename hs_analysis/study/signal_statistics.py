@@ -25,7 +25,7 @@ from hs_analysis.study.effects import (
     slope_of_means,
     waiting_rows,
 )
-from hs_analysis.study.reference_load import Grid
+from hs_analysis.study.reference_load import WindowGrid
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -74,7 +74,7 @@ class StudyRows:
         Rows in the operating range and not saturated, shape (rows,).
     """
 
-    grid: Grid
+    grid: WindowGrid
     load: Floats
     value: Floats
     fit: Floats

@@ -17,7 +17,7 @@ from hs_analysis.export import ExportOptions, Measured, Workload, export
 from hs_analysis.export.model import load_documents
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.report.answer import answer_of
-from hs_analysis.report.apply import ExportedFile, Section, guide, markdown, next_command
+from hs_analysis.report.apply import ExportedFile, ServiceSection, guide, markdown, next_command
 from hs_analysis.report.choice import choose
 from hs_analysis.report.decision_words import LOADS
 from hs_analysis.report.first_screen import first_screen
@@ -164,7 +164,9 @@ def test_rules_are_checked_each_and_then_loaded_together() -> None:
 
 def page(found: ApplyGuide, **decision: Any) -> str:
     """Return APPLY.md of one service."""
-    return markdown([Section("-/m", MADE | decision, found, {"hpa": guide_of("hpa")})], "Written by a test.")
+    return markdown(
+        [ServiceSection("-/m", MADE | decision, found, {"hpa": guide_of("hpa")})], "Written by a test."
+    )
 
 
 def test_terminal_report_and_page_read_the_same_steps() -> None:
@@ -205,7 +207,7 @@ def test_without_an_object_there_is_nothing_to_apply() -> None:
     """A policy on hold has rules alone: it says what to record, and shows no command."""
     found = guide_of("keda", mode="hold")
     assert (found.steps, found.check, found.back) == ((), (), ())
-    text = markdown([Section("-/m", MADE | {"recommend": "record"}, found, {})], "Written by a test.")
+    text = markdown([ServiceSection("-/m", MADE | {"recommend": "record"}, found, {})], "Written by a test.")
     assert "**There is nothing to apply**" in text
     assert "- Record seven days" in text
     assert "kubectl" not in text
@@ -232,7 +234,9 @@ def test_policies_of_one_page_do_not_share_commands() -> None:
     """Each service has a part, and the files named in it are its own."""
     own = guide_of("keda")
     other = guide(MADE, "keda", files_of("keda", service="prod/other"))
-    text = markdown([Section("prod/chat", MADE, own, {}), Section("prod/other", MADE, other, {})], "Test.")
+    text = markdown(
+        [ServiceSection("prod/chat", MADE, own, {}), ServiceSection("prod/other", MADE, other, {})], "Test."
+    )
     first, second = text.split("## prod/other\n")
     assert "prod.other" not in first
     assert "prod.chat" not in second
@@ -241,7 +245,7 @@ def test_policies_of_one_page_do_not_share_commands() -> None:
 def test_a_file_that_takes_the_place_of_another_is_applied_alone() -> None:
     """What it is, that never both, in which order, and the way back."""
     files = ("exports/llmd/m.token-aware.yaml", "exports/llmd/m.slo-aware.yaml")
-    section = Section("-/m", MADE, guide_of("keda"), {}, instead={"llmd": files})
+    section = ServiceSection("-/m", MADE, guide_of("keda"), {}, instead={"llmd": files})
     text = markdown([section], "Written by a test.")
     (part,) = text.split("### The other file of `llmd`")[1:]
     assert "SLO-aware guide" in part
