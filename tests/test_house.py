@@ -1,7 +1,6 @@
-"""The shape of the package: no cycle, short functions, no splinters, and one meaning for each class name.
+"""The shape of the package: no cycle, short functions, no splinters, no dead code, one meaning for a class.
 
-Each rule has a list of what does not keep it yet, by package or by name; a line leaves the list with the work
-that mends it, and none is added without a reason beside it.
+A rule that something may break has a list of it by name; none is added without a reason beside it.
 """
 
 from __future__ import annotations
@@ -20,24 +19,13 @@ LONGEST_BODY = 40
 SMALLEST_MODULE = 60
 """Lines below which a module with a single importer is a part of that importer."""
 
-LATER = ("promql", "report")
-"""Packages that are rewritten later: only the rule against cycles holds there today."""
-
-LONG_FUNCTIONS: set[str] = set()
-"""Functions over the limit that are still to be cut."""
-
-SMALL_MODULES = {}
-"""Small modules with one importer, and why each stands alone."""
+OUTSIDE = ("hs_analysis.api",)
+"""Modules whose public names are for users: nothing of the package need name them."""
 
 SHARED_NAMES = {
     "Run": "in Python a user loads a run folder; inside the replay it is one simulation, which no user meets",
 }
 """Class names that several modules use, and why."""
-
-
-def reshaped(module: str) -> bool:
-    """Whether a module is in a package that all rules hold for."""
-    return module.split(".")[1:2] not in [[package] for package in LATER]
 
 
 def modules(root: Path) -> dict[str, ast.Module]:
@@ -119,43 +107,66 @@ def shared_names(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
     return {name: found for name, found in owners.items() if len(found) > 1}
 
 
+def unused_names(trees: dict[str, ast.Module]) -> set[str]:
+    """Return the functions and classes of a package that none of these modules names.
+
+    A decorator may hand a function on (a command, a property), and ``__getattr__`` is called by Python.
+    """
+    defined, named = set(), set()
+    for module, tree in trees.items():
+        for node in tree.body if module not in OUTSIDE else []:
+            handed_on = isinstance(node, ast.FunctionDef) and bool(node.decorator_list)
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not handed_on:
+                defined |= {(module, node.name)} if not node.name.startswith("__") else set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name | ast.Attribute):
+                named.add(node.id if isinstance(node, ast.Name) else node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named.add(node.value.rpartition(".")[2])
+    return {f"{module}.{name}" for module, name in defined if name not in named}
+
+
 def test_no_module_imports_itself_by_way_of_others(trees: dict[str, ast.Module]) -> None:
     """The imports of all modules, those inside functions too, make no cycle."""
     assert cycle_of({module: imported(tree, set(trees)) for module, tree in trees.items()}) == []
 
 
 def test_functions_fit_one_screen(trees: dict[str, ast.Module]) -> None:
-    """No function's body is longer than the limit, but for those that are listed."""
+    """No function's body is longer than the limit."""
     long = {
         f"{module}.{name}"
         for module, tree in trees.items()
-        if reshaped(module)
         for name, lines in bodies(tree)
         if lines > LONGEST_BODY
     }
-    assert long == LONG_FUNCTIONS
+    assert long == set()
 
 
-def test_small_modules_have_a_reason(root: Path, trees: dict[str, ast.Module]) -> None:
-    """A module under the limit that one module imports is listed with a reason."""
+def test_small_modules_have_several_importers(root: Path, trees: dict[str, ast.Module]) -> None:
+    """A module under the limit that one module imports is a part of it."""
     lines = {}
     for module in trees:
         path = root.joinpath(*module.split(".")).with_suffix(".py")
         if path.exists():
             lines[module] = path.read_text("utf-8").count("\n")
     imports = {module: imported(tree, set(trees)) for module, tree in trees.items()}
-    small = {module for module in small_ones(lines, imports) if reshaped(module)}
-    assert small == set(SMALL_MODULES)
+    assert small_ones(lines, imports) == set()
 
 
 def test_a_class_name_has_one_meaning(trees: dict[str, ast.Module]) -> None:
     """No two modules define a class of the same name, but for those that are listed with a reason."""
-    found = shared_names({module: tree for module, tree in trees.items() if reshaped(module)})
+    found = shared_names(trees)
     assert sorted(found) == sorted(SHARED_NAMES), found
 
 
+def test_every_function_and_class_is_used(root: Path, trees: dict[str, ast.Module]) -> None:
+    """What only a test calls is no part of the package; what writes the documentation may call it."""
+    pages = {path.stem: ast.parse(path.read_text("utf-8")) for path in (root / "docs").glob("*.py")}
+    assert {name for name in unused_names(trees | pages) if name.startswith("hs_analysis.")} == set()
+
+
 def test_each_rule_sees_what_breaks_it() -> None:
-    """A cycle, a long body, a splinter and a shared name are found in made modules."""
+    """A cycle, a long body, a splinter, a shared name and dead code are found in made modules."""
     long = "def f():\n    'A sentence.'\n" + "    x = 1\n" * (LONGEST_BODY + 1)
     made = {
         "p.a": ast.parse("from p import b\nclass Same: ..."),
@@ -168,3 +179,8 @@ def test_each_rule_sees_what_breaks_it() -> None:
     assert list(bodies(ast.parse(long))) == [("f", LONGEST_BODY + 1)]
     assert small_ones({"p.a": 59, "p.b": 60}, imports) == {"p.a"}
     assert shared_names(made) == {"Same": ["p.a", "p.b"]}
+    dead = {
+        "p.a": ast.parse("def used(): ...\ndef dead(): ..."),
+        "p.b": ast.parse("from p.a import used\nused()"),
+    }
+    assert unused_names(dead) == {"p.a.dead"}

@@ -507,16 +507,6 @@ def pool_total(promql: str) -> str | None:
     return "sum" + promql.removeprefix("avg")
 
 
-def labels_by_role(series: pl.DataFrame, service: str) -> dict[str, list[Labels]]:
-    """Return the labels of a service's series, per pool role that emits any."""
-    rows = _rows(series.filter(pl.col("service") == service))
-    found: dict[str, list[Labels]] = {}
-    for row in rows:
-        if row.emitter_role in POOL_ROLES:
-            found.setdefault(row.emitter_role, []).append(row.labels)
-    return found
-
-
 @dataclass(frozen=True)
 class _InputSeries:
     """A series of the input, as far as an expression needs it."""

@@ -19,6 +19,10 @@ from typing import Any
 FILE = files("hs_analysis.report") / "chart_templates.json"
 """Kind of chart → its specification; written by ``make chart-library``."""
 
+LIBRARY = files("hs_analysis.report") / "chart_library.js"
+"""Vega, Vega-Lite and Vega-Embed as one script, of the version that altair writes charts for; written by
+``make chart-library``, its licences in chart_library.LICENSES.txt beside it."""
+
 ROW_PX = 22
 HEIGHT_PX = 240
 

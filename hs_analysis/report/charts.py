@@ -332,6 +332,13 @@ def _beside(values: pl.DataFrame, load: pl.DataFrame) -> pl.DataFrame:
     return beside if beside.height else values
 
 
+_LINE_COLOURS = ("var(--c-load)", "var(--ink)", "var(--c-service)", "var(--c-mixed)", "var(--c-warn)")
+"""Colours of the policies after the best, which has that of its role."""
+
+_LINE_DASHES = ([1, 0], [1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [3, 5])
+"""Dash and gap of each policy's line, the best first [px]."""
+
+
 def replay_steps(
     timeline: pl.DataFrame,
     role: str,
@@ -355,22 +362,13 @@ def replay_steps(
         ranges.append((words, plain(finite.min()), plain(finite.max())))
     if not rows:
         return None
-    colours = [
-        chart_templates.ROLE_COLOURS[role],
-        "var(--c-load)",
-        "var(--ink)",
-        "var(--c-service)",
-        "var(--c-mixed)",
-        "var(--c-warn)",
-    ]
-    dashes = [[1, 0], [1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [3, 5]]
     sizes = [f"{w} {low if low == high else f'{low} to {high}'}" for w, low, high in ranges]
     title = f"{role.capitalize()} instances on {replayed_on(service)}: {'; '.join(sizes[:3])}"
     places = {
         "Y": f"ready {role} instances",
         "DOMAIN": names,
-        "COLOURS": colours[: len(names)],
-        "DASHES": dashes[: len(names)],
+        "COLOURS": [chart_templates.ROLE_COLOURS[role], *_LINE_COLOURS][: len(names)],
+        "DASHES": list(_LINE_DASHES[: len(names)]),
     }
     shown = timeline.filter(pl.col("policy").is_in([p for p, _ in policies]))
     inside, left_out, happened = marks.between(service, *_span(shown))

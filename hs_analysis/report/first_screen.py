@@ -132,25 +132,17 @@ def _pool_chart(
     service: Mapping[str, Any], budget: int,
 ) -> Chart | None:  # fmt: skip
     role = str(pool.get("role"))
-    column = "prefill" if role == "prefill" else "decode"  # a single pool stands in the columns of decode
-    rows, names = [], []
-    for policy, words in lines:
-        part = timeline.filter(pl.col("policy") == policy)
-        if part.filter(pl.col(f"ready_{column}").is_finite()).is_empty():
-            continue
-        rows += line_rows(part, words, f"ready_{column}", budget, steps=True)
-        names.append(words)
+    target = threshold_of(service, SERVED[role], role).get("target_per_instance")
+    rows, names = _instances(timeline, role, lines, target, budget)
     if not names:
         return None
-    mine = timeline.filter(pl.col("policy") == lines[1][0])
-    target = threshold_of(service, SERVED[role], role).get("target_per_instance")
-    if is_number(target) and mine[f"load_{column}"].is_finite().any():
-        needed = mine.with_columns(pl.col(f"load_{column}") / target)
-        rows += line_rows(needed, "load ÷ target", f"load_{column}", budget // LOAD_PART)
-        names.append("load ÷ target")
-    replay = mapping(service.get("replay"))
-    sides = {row.get("policy"): row.get("slo_side") for row in records(replay.get("policies"))}
-    over = _over(mine) if knows_shares(service) or sides.get(lines[1][0]) == "over" else []
+    chosen = lines[1][0]
+    mine = timeline.filter(pl.col("policy") == chosen)
+    sides = {
+        row.get("policy"): row.get("slo_side")
+        for row in records(mapping(service.get("replay")).get("policies"))
+    }
+    over = _over(mine) if knows_shares(service) or sides.get(chosen) == "over" else []
     decision = mapping(service.get("decision"))
     over_day = f" over {the_day(decision)}" if decision.get("by_blocks") else ""
     title = f"{role.capitalize()}: {moved(pool)} instances on average{over_day}"
@@ -179,6 +171,29 @@ def _pool_chart(
     )  # fmt: skip
     chart.spec["height"] = HEIGHT_PX
     return chart
+
+
+def _instances(
+    timeline: pl.DataFrame, role: str, lines: list[tuple[str, str]], target: Any, budget: int
+) -> tuple[list[list[str]], list[str]]:
+    """Return the CSV rows of a pool's instances under each policy and of what its load asks for; their names.
+
+    ``lines`` are (policy, its name on the chart), the recommended one second, whose load is drawn.
+    """
+    column = "prefill" if role == "prefill" else "decode"  # a single pool stands in the columns of decode
+    rows, names = [], []
+    for policy, words in lines:
+        part = timeline.filter(pl.col("policy") == policy)
+        if part.filter(pl.col(f"ready_{column}").is_finite()).is_empty():
+            continue
+        rows += line_rows(part, words, f"ready_{column}", budget, steps=True)
+        names.append(words)
+    mine = timeline.filter(pl.col("policy") == lines[1][0])
+    if names and is_number(target) and mine[f"load_{column}"].is_finite().any():
+        needed = mine.with_columns(pl.col(f"load_{column}") / target)
+        rows += line_rows(needed, "load ÷ target", f"load_{column}", budget // LOAD_PART)
+        names.append("load ÷ target")
+    return rows, names
 
 
 def _over(mine: pl.DataFrame) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from hs_analysis.report.behind import Tables, behind
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
 from hs_analysis.report.decisions import decisions
-from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
 from hs_analysis.report.packing import lightened, packed, plain_json
 from hs_analysis.schema.frames import DETAILS, FINDINGS, empty
@@ -86,7 +85,7 @@ def render(
             page=page,
             style=Markup(packaged_text("style.css")),  # noqa: S704 - shipped with the package
             scripts=[Markup(packaged_text(name)) for name in SCRIPTS],  # noqa: S704 - shipped with the package
-            bundle=packed(chart_library()) if drawn.charts else "",
+            bundle=packed(chart_templates.LIBRARY.read_text("utf-8")) if drawn.charts else "",
             charts=packed(plain_json(drawn.island())) if drawn.charts else "",
             behind=packed(plain_json(known)),
         )

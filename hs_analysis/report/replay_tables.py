@@ -48,22 +48,7 @@ def replay(name: str, service: Mapping[str, Any], chosen: Choice, anchors: Ancho
             hours_cell(entry, "gpu_hours"),
             *([hours_cell(entry, "cost")] if priced else []),
             *(number_cell(entry.get(key), "ratio", entry.get(f"{key}_ci"), key=key) for key in savings),
-            _noted(
-                number_cell(
-                    entry.get("slo_violation_ratio"),
-                    "ratio",
-                    entry.get("slo_violation_ci"),
-                    key="slo_violation_ratio",
-                ),
-                side_unclear(entry),
-            ),
-            number_cell(
-                entry.get("slo_violation_s"),
-                "expected_s",
-                entry.get("slo_violation_s_ci"),
-                key="slo_violation_s",
-            ),
-            number_cell(entry.get("recovery_s"), "s", key="recovery_s"),
+            *_over_the_limit(entry),
             number_cell(entry.get("actions_per_day"), "", None, 1, key="actions_per_day"),
         ]
         rows.append({"id": anchors.claim(path, cells[0]["text"]), "cells": cells, "path": path})
@@ -82,6 +67,21 @@ def replay(name: str, service: Mapping[str, Any], chosen: Choice, anchors: Ancho
         "actions per day",
     ]
     return table(f"Policies on {replayed_on(service)}", heads, rows)
+
+
+def _over_the_limit(entry: Mapping[str, Any]) -> list[Cell]:
+    """Return the windows and the time over the limit, and the longest stretch of them."""
+    share = number_cell(
+        entry.get("slo_violation_ratio"), "ratio", entry.get("slo_violation_ci"), key="slo_violation_ratio"
+    )
+    time = number_cell(
+        entry.get("slo_violation_s"), "expected_s", entry.get("slo_violation_s_ci"), key="slo_violation_s"
+    )
+    return [
+        _noted(share, side_unclear(entry)),
+        time,
+        number_cell(entry.get("recovery_s"), "s", key="recovery_s"),
+    ]
 
 
 def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
@@ -243,25 +243,8 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
     shares = [key for key in _CANDIDATE_SHARES if any(is_number(entry.get(key)) for entry in entries)]
     rows = []
     for entry in entries:
-        policy = str(entry.get("policy") or "candidate")
-        mark = {"sign": "✓", "word": "chosen", "tone": "good"}
-        chosen: Cell = {"text": "", "status": mark, "key": "chosen"}
-        cells: list[Cell] = [
-            text_cell(policy_name(policy.partition(", ")[0])),
-            number_cell(entry.get("reading_s"), "seconds", key="reading_s", note=_fresher(entry)),
-            number_cell(entry.get("scale_out_ratio"), "", None, 2, key="scale_out_ratio"),
-            number_cell(entry.get("scale_in_ratio"), "", None, 2, key="scale_in_ratio"),
-            number_cell(entry.get("over_s"), "seconds", key="over_s"),
-            number_cell(entry.get("score"), "ratio", key="score"),
-            hours_cell(entry, "instance_hours"),
-            hours_cell(entry, "gpu_hours"),
-            *(number_cell(entry.get(key), "ratio", key=key) for key in shares),
-            number_cell(entry.get("actions_per_day"), "", None, 1, key="actions_per_day"),
-            number_cell(entry.get("flat_actions_per_day"), "", None, 1, key="flat_actions_per_day"),
-            chosen if entry.get("chosen") else text_cell("no", key="chosen"),
-            text_cell(entry.get("reason"), wide=True),
-        ]
-        path = evidence_path(name, "select", policy)
+        cells = _candidate(entry, shares)
+        path = evidence_path(name, "select", str(entry.get("policy") or "candidate"))
         rows.append({"id": anchors.claim(path, str(cells[0]["text"])), "cells": cells, "path": path})
     heads = [
         "candidate",
@@ -280,3 +263,23 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
     ]
     found = table("Candidate policies simulated on the training window", heads, rows)
     return found | {"left_out": left_out(service)}
+
+
+def _candidate(entry: Mapping[str, Any], shares: Iterable[str]) -> list[Cell]:
+    """Return the cells of a candidate: its knobs, hours, shares over the limit, actions, and why."""
+    mark: Cell = {"text": "", "status": {"sign": "✓", "word": "chosen", "tone": "good"}, "key": "chosen"}
+    return [
+        text_cell(policy_name(str(entry.get("policy") or "candidate").partition(", ")[0])),
+        number_cell(entry.get("reading_s"), "seconds", key="reading_s", note=_fresher(entry)),
+        number_cell(entry.get("scale_out_ratio"), "", None, 2, key="scale_out_ratio"),
+        number_cell(entry.get("scale_in_ratio"), "", None, 2, key="scale_in_ratio"),
+        number_cell(entry.get("over_s"), "seconds", key="over_s"),
+        number_cell(entry.get("score"), "ratio", key="score"),
+        hours_cell(entry, "instance_hours"),
+        hours_cell(entry, "gpu_hours"),
+        *(number_cell(entry.get(key), "ratio", key=key) for key in shares),
+        number_cell(entry.get("actions_per_day"), "", None, 1, key="actions_per_day"),
+        number_cell(entry.get("flat_actions_per_day"), "", None, 1, key="flat_actions_per_day"),
+        mark if entry.get("chosen") else text_cell("no", key="chosen"),
+        text_cell(entry.get("reason"), wide=True),
+    ]

@@ -7,7 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import answer_charts, charts, coverage_chart, first_screen, policy_charts
+from hs_analysis.report import (
+    capacity_chart,
+    charts,
+    coverage_chart,
+    first_screen,
+    policy_charts,
+    ratio_chart,
+)
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import Choice, entry_of, mapping, records
 from hs_analysis.report.replay_words import DRAWN
@@ -58,7 +65,7 @@ def draw(
         "coverage": coverage_chart.coverage(signals, _rows(ranked, signals), findings, service),
         "elasticity": charts.elasticity(ranked),
         "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
-        "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"], service),
+        "ratio": ratio_chart.ratio(mapping(service.get("pd_ratio")), tables["mix"], service),
         "replay": _replay(service, choice, tables["timeline"], budget),
         "decision": [] if crowded else first_screen.pool_charts(tables["timeline"], service, choice, budget),
         "front": policy_charts.front(service),
@@ -77,7 +84,7 @@ def draw(
         )
         target = targets.get(role, {})
         comparable = target if target.get("signal") == entry.get("signal") else {}
-        found[f"capacity-{role}"] = answer_charts.capacity(
+        found[f"capacity-{role}"] = capacity_chart.capacity(
             role, entry, comparable, points, curve, allowed_share(service, summary, entry, curve)
         )
     return found

@@ -42,11 +42,6 @@ def explained(
     made = DERIVATIONS["sweeps"]
     found = per_split(sweep, splits)
     reason = sweep.get("reason") or sweep.get("continuous_reason")
-    balance = [
-        ("balance without limits", sweep.get("continuous"), "prefill ÷ decode"),
-        ("α, one prefill instance", sweep.get("prefill_rps"), "requests/s"),
-        ("β, one decode instance", sweep.get("decode_rps"), "requests/s"),
-    ]
     return {
         "title": made.title.format(name=mix_text(sweep) or str(sweep["name"])),
         "measure": "ratio of the best split",
@@ -55,22 +50,7 @@ def explained(
         "interval": None,
         "status": sweep.get("status"),
         "reasons": [{"code": "", "text": "", "value": None, "limit": None} | dict(reason)] if reason else [],
-        "numbers": [
-            *(
-                {
-                    "name": f"{pair_text(row['pair'])}, {row['kind']}, {_held(row['limited'])}",
-                    "value": row["decode_tps"],
-                    "unit": "tokens/s",
-                    "interval": None,
-                }
-                for row in found
-            ),
-            *(
-                {"name": name, "value": value, "unit": unit, "interval": None}
-                for name, value, unit in balance
-                if value is not None
-            ),
-        ],
+        "numbers": _numbers(sweep, found),
         "method": made.method,
         "formula": made.formula,
         "basis": "; ".join(part for part in _basis(sweep) if part),
@@ -80,6 +60,21 @@ def explained(
         "see_also": [],
         "refs": list(made.refs),
     }
+
+
+def _numbers(sweep: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what each split gave, then the balance and the two speeds that it comes from, where known."""
+    splits = [
+        (f"{pair_text(row['pair'])}, {row['kind']}, {_held(row['limited'])}", row["decode_tps"], "tokens/s")
+        for row in found
+    ]
+    balance = [
+        ("balance without limits", sweep.get("continuous"), "prefill ÷ decode"),
+        ("α, one prefill instance", sweep.get("prefill_rps"), "requests/s"),
+        ("β, one decode instance", sweep.get("decode_rps"), "requests/s"),
+    ]
+    known = [*splits, *(one for one in balance if one[1] is not None)]
+    return [{"name": name, "value": value, "unit": unit, "interval": None} for name, value, unit in known]
 
 
 def _basis(sweep: Mapping[str, Any]) -> tuple[str, ...]:

@@ -283,17 +283,10 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
         return {"label": "Replay", "cells": [text_cell(said or "hours saved not known")], "note": note}
     place = next(i for i, r in enumerate(records(mapping(service.get("replay")).get("policies"))) if r is row)
     at, path = f"{pointer}/replay/policies/{place}", replay_path(name, row)
-    cells = []
-    for key, baseline in (("vs_recorded", "what was recorded"), ("vs_static_peak", "static peak")):
-        value = row.get(key)
-        if not is_number(value):
-            cells.append(text_cell(f"saving against {baseline} not known"))
-            continue
-        more = value < 0
-        ci = interval_of(row.get(f"{key}_ci"), turned=more)
-        cell = linked(number_cell(abs(value), "ratio", ci, strong=True), path, f"{at}/{key}")
-        words = "more hours than" if more else "fewer hours than"
-        cells.append(cell | {"per": f"{words} {baseline}", "negative": more})
+    cells = [
+        _hours_saved(row, key, baseline, path, at)
+        for key, baseline in (("vs_recorded", "what was recorded"), ("vs_static_peak", "static peak"))
+    ]
     over = _share(name, service, row, pointer) | {"per": "of test windows over the limit"}
     if not is_number(row.get("slo_violation_ratio")):
         over["note"] = str(mapping(mapping(service.get("replay")).get("calibration")).get("text") or "")
@@ -310,6 +303,18 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
         note += "; intervals hold what moves within a day alone"
     note += f"; without intervals: {why}." if tested and (why := row.get("interval_reason")) else "."
     return {"label": "Replay", "cells": cells, "note": note}
+
+
+def _hours_saved(row: Mapping[str, Any], key: str, baseline: str, path: str, at: str) -> Cell:
+    """Return the share of a baseline's hours that a replayed policy saves, or takes more."""
+    value = row.get(key)
+    if not is_number(value):
+        return text_cell(f"saving against {baseline} not known")
+    more = value < 0
+    ci = interval_of(row.get(f"{key}_ci"), turned=more)
+    cell = linked(number_cell(abs(value), "ratio", ci, strong=True), path, f"{at}/{key}")
+    words = "more hours than" if more else "fewer hours than"
+    return cell | {"per": f"{words} {baseline}", "negative": more}
 
 
 def _change(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Fact]:

@@ -112,50 +112,76 @@ def build(
     rows = worst_first(
         [(service, view.pop("overview")) for service, view in zip(services, views, strict=True)]
     )
-    inputs, covered = tables.inputs(summary), mapping(summary.get("coverage")).get("ratio")
-    whole = findings.filter(pl.col("service") == "") if len(services) != 1 else findings
-    absent = tables.missing(summary)
-    if absent["rows"]:
-        whole = whole.filter(pl.col("check") != "missing")  # the table of missing signals says the same
-    window, warnings = mapping(summary.get("window")), records(summary.get("warnings"))
-    found = tables.findings(whole)
-    whole_data = section_answers.data(found, covered, missing=len(absent["rows"]))
+    data = _data(summary, findings, len(services))
     for view in views:
-        view["answers"]["data"] = (
-            section_answers.data(view["findings"], None) if len(views) > 1 else whole_data
-        )
+        own = section_answers.data(view["findings"], None)
+        view["answers"]["data"] = own if len(views) > 1 else data["data_answer"]
     return {
         "title": _title(services),
-        "tool_version": str(summary.get("tool_version") or ""),
-        "window": tables.window(window),
-        "step": plain(window.get("step_s")) + " s" if is_number(window.get("step_s")) else "",
         "services": views,
         "many": len(views) >= MANY_SERVICES,
         "crowded": crowded,
         "overview": table("All services, worst first", OVERVIEW_HEADS, rows, tall=len(rows) > 8),
         "sweeps": sweep_table(summary, anchors),
         "bench_speeds": gpu_types.bench_table(summary),
+        "unserved": first_line.without_service(summary),
+        "baselines": [{"name": policy_name(name), "text": text} for name, text in BASELINES.items()],
+        "methods": _methods(summary, made_by or {}),
+        **data,
+        **_warned(summary),
+        **_run(summary, reproduce),
+    }
+
+
+def _data(summary: Mapping[str, Any], findings: pl.DataFrame, services: int) -> dict[str, Any]:
+    """Return what was found about the input: coverage, roles, missing signals and findings, and the sum."""
+    missing, covered = tables.missing(summary), mapping(summary.get("coverage")).get("ratio")
+    whole = findings.filter(pl.col("service") == "") if services != 1 else findings
+    if missing["rows"]:
+        whole = whole.filter(pl.col("check") != "missing")  # the table of missing signals says the same
+    found = tables.findings(whole)
+    return {
         "coverage": tables.coverage(summary),
         "roles": _roles(summary),
-        "missing": absent,
+        "missing": missing,
         "findings": found,
         "passed": tables.findings(whole, ("pass",)),
-        "unserved": first_line.without_service(summary),
-        "broken": [str(w.get("text") or "") for w in warnings if w.get("code") == "input_broken"],
-        "lost": [str(w.get("text") or "") for w in warnings if w.get("code") == ROWS_LOST],
-        "failed": [str(w.get("text") or "") for w in warnings if w.get("code") == CHECK_FAILED],
-        "warnings": [{"code": str(w.get("code") or ""), "text": str(w.get("text") or "")} for w in warnings],
+        "data_answer": section_answers.data(found, covered, missing=len(missing["rows"])),
+    }
+
+
+def _warned(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the warnings of a run, and the texts of those that stand on top of the page."""
+    warnings = [
+        {"code": str(warning.get("code") or ""), "text": str(warning.get("text") or "")}
+        for warning in records(summary.get("warnings"))
+    ]
+    on_top = {"broken": "input_broken", "lost": ROWS_LOST, "failed": CHECK_FAILED}
+    texts = {key: [one["text"] for one in warnings if one["code"] == code] for key, code in on_top.items()}
+    return {"warnings": warnings, **texts}
+
+
+def _run(summary: Mapping[str, Any], reproduce: str) -> dict[str, Any]:
+    """Return what was run on what: version, window, step, input files, and how to make the page again."""
+    window, inputs = mapping(summary.get("window")), tables.inputs(summary)
+    return {
+        "tool_version": str(summary.get("tool_version") or ""),
+        "window": tables.window(window),
+        "step": plain(window.get("step_s")) + " s" if is_number(window.get("step_s")) else "",
         "inputs": inputs,
         "reproduce": reproduce,
         "reproduce_answer": f"the command line, and {plural(len(inputs['rows']), 'input file')}",
-        "data_answer": whole_data,
-        "baselines": [{"name": policy_name(name), "text": text} for name, text in BASELINES.items()],
-        "methods": [
-            {"key": key, "title": METHOD_TITLES.get(key, key.replace("_", " ").capitalize()), **_words(made)}
-            | {"made_by": _made_by(key, kinds(summary), made_by or {})}
-            for key, made in DERIVATIONS.items()
-        ],
     }
+
+
+def _methods(summary: Mapping[str, Any], made_by: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Return how each kind of number is found, and what makes it in this run."""
+    here = kinds(summary)
+    return [
+        {"key": key, "title": METHOD_TITLES.get(key, key.replace("_", " ").capitalize()), **_words(made)}
+        | {"made_by": _made_by(key, here, made_by)}
+        for key, made in DERIVATIONS.items()
+    ]
 
 
 def _made_by(key: str, here: Collection[str], made_by: Mapping[str, Sequence[str]]) -> list[str]:
@@ -187,25 +213,11 @@ def _service(
 ) -> dict[str, Any]:
     name = str(service.get("service") or "")
     choice = choose(service, policy)
-    order = tables.ranked(service)
-    # Claimed in page order, so that the first place that shows a number is the one a link opens.
-    ranking = tables.signals(name, tables.ranked(service, types=True), anchors)
-    capacity = tables.capacities(name, service, anchors)
-    thresholds = tables.thresholds(name, service, choice, anchors)
-    speeds = gpu_types.table_of(name, service, anchors)
-    startups = tables.startups(name, service, anchors)
-    ratio = _ratio(name, service, anchors)
-    replayed = replay_tables.replay(name, service, choice, anchors)
-    tried = replay_tables.drivers(name, service, anchors)
-    candidates = replay_tables.selection(name, service, anchors)
-    demand, drivers = _demand(service), records(service.get("drivers"))
     return {
         "id": f"s{place + 1}",
         "name": name,
-        "answers": section_answers.answers(service, choice, order),
         "about": _about(service),
         "choice": choice,
-        "ranked": order,
         "verdict": verdict(service, choice, f"/services/{place}"),
         "first": first_screen(service, choice),
         "line": next(iter(answer_of(service, choice, mapping(service.get("slo")), ".").lines), ""),
@@ -213,26 +225,54 @@ def _service(
         "totals": tables.totals(service),
         "saturated": tables.saturated(service),
         "findings": tables.findings(findings.filter(pl.col("service") == name)),
-        "signals": ranking,
-        "demand": demand,
-        "demand_id": anchors.claim(evidence_path(name, "derive", "demand"), demand[0]["text"])
-        if demand
-        else "",
-        "capacity": capacity,
-        "thresholds": thresholds,
-        "startups": startups,
-        "gpu_types": speeds,
-        "ratio": ratio,
-        "replay": replayed | _replay_words(service, choice),
         "further": {} if crowded else replay_tables.further(service, choice),
         "targets": {} if crowded else replay_tables.targets(service),
         "fields": {} if crowded else replay_tables.fields(service),
         "beside": beside(service),
-        "drivers": tried | {"finding": finding(drivers), "dips": load_dips(drivers)},
-        "selection": candidates,
+        **_studied(name, service, choice, anchors),
+        **_derived(name, service, choice, anchors),
+        **_replayed(name, service, choice, anchors),
         "policy": policy,
         "policy_id": anchors.claim(evidence_path(name, "policy", "policy"), "policy.yaml") if policy else "",
     }
+
+
+# Anchors are claimed in page order, so that the first place that shows a number is the one a link opens.
+
+
+def _studied(name: str, service: Mapping[str, Any], choice: Choice, anchors: Anchors) -> dict[str, Any]:
+    """Return the signals, ranked, and the answers to the questions of all sections."""
+    order = tables.ranked(service)
+    return {
+        "answers": section_answers.answers(service, choice, order),
+        "ranked": order,
+        "signals": tables.signals(name, tables.ranked(service, types=True), anchors),
+    }
+
+
+def _derived(name: str, service: Mapping[str, Any], choice: Choice, anchors: Anchors) -> dict[str, Any]:
+    """Return capacities, thresholds, speeds by GPU type, start-up times, the P/D ratio, and the demand."""
+    return {
+        "capacity": tables.capacities(name, service, anchors),
+        "thresholds": tables.thresholds(name, service, choice, anchors),
+        "gpu_types": gpu_types.table_of(name, service, anchors),
+        "startups": tables.startups(name, service, anchors),
+        "ratio": _ratio(name, service, anchors),
+    }
+
+
+def _replayed(name: str, service: Mapping[str, Any], choice: Choice, anchors: Anchors) -> dict[str, Any]:
+    """Return the backtest, the drivers tried and the candidates; then the demand that the capacities meet."""
+    drivers = records(service.get("drivers"))
+    found = {
+        "replay": replay_tables.replay(name, service, choice, anchors) | _replay_words(service, choice),
+        "drivers": replay_tables.drivers(name, service, anchors)
+        | {"finding": finding(drivers), "dips": load_dips(drivers)},
+        "selection": replay_tables.selection(name, service, anchors),
+    }
+    demand = _demand(service)
+    path = evidence_path(name, "derive", "demand")
+    return found | {"demand": demand, "demand_id": anchors.claim(path, demand[0]["text"]) if demand else ""}
 
 
 def _about(service: Mapping[str, Any]) -> str:

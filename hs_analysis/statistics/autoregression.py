@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,30 +127,6 @@ def _least_squares(design: Floats, target: Floats) -> tuple[Floats, int]:
         return np.asarray(found, dtype=float), design.shape[1]
 
 
-@dataclass(frozen=True)
-class CrossCorrelation:
-    """Cross-correlation of two filtered series.
-
-    Attributes
-    ----------
-    lags
-        Lag in rows, positive = second series later, shape (2 reach + 1,).
-    correlation
-        Correlation at each lag, weighed down by sqrt(pairs / rows), shape (2 reach + 1,).
-    rows
-        Rows in which both series have a value.
-    """
-
-    lags: NDArray[np.int64]
-    correlation: Floats
-    rows: int
-
-    @property
-    def link(self) -> float:
-        """sqrt(rows) times the largest correlation: about N(0, 1) per lag for unrelated series."""
-        return math.sqrt(self.rows) * float(self.correlation.max())
-
-
 def cross_products(x: Floats, y: Floats, reach: int) -> Floats:
     """Return standardised products `x[t] y[t+k]` for |k| <= reach, shape (n, 2 reach + 1); NaN = no pair.
 
@@ -256,10 +231,3 @@ def peak_lag(correlation: Floats, reach: int) -> float:
         bend = before - 2.0 * at + after
         return float(top - reach + (0.5 * (before - after) / bend if bend < 0 else 0.0))
     return float(top - reach)
-
-
-def cross_correlation(x: Floats, y: Floats, reach: int) -> CrossCorrelation:
-    """Return the cross-correlation of two filtered series at lags -reach .. reach."""
-    rows = int((np.isfinite(x) & np.isfinite(y)).sum())
-    correlation = correlate(cross_products(x, y, reach), max(rows, 1))
-    return CrossCorrelation(np.arange(-reach, reach + 1), correlation, rows)

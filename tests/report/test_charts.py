@@ -18,7 +18,7 @@ import vl_convert
 from report import sample as samples
 from report.sample_tables import GAP, START
 
-from hs_analysis.report import answer_charts, chart_templates, charts, load_groups, service_charts
+from hs_analysis.report import capacity_chart, chart_templates, charts, service_charts
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import choose
 from hs_analysis.report.slo import allowed_share
@@ -174,7 +174,7 @@ def test_capacity_groups_count_every_decided_window() -> None:
     """Groups hold all windows, their shares average to the whole, and intervals hold the shares."""
     points = samples.sample().details["capacity_points"].filter(pl.col("role") == "decode")
     decided = points.filter(pl.col("violates").is_not_null())
-    groups = load_groups.quantile_groups(decided)
+    groups = capacity_chart.quantile_groups(decided)
     assert groups["windows"].sum() == decided.height
     assert (groups["share"] * groups["windows"]).sum() == pytest.approx(decided["violates"].sum())
     assert ((groups["low"] <= groups["share"] + 1e-12) & (groups["share"] <= groups["high"] + 1e-12)).all()
@@ -185,7 +185,7 @@ def test_wilson_interval_of_a_known_case() -> None:
     points = pl.DataFrame(
         {"load_per_instance": 1.0, "t": range(20), "capture": "", "violates": [True] * 5 + [False] * 15}
     )
-    low, high = load_groups.quantile_groups(points).select("low", "high").row(0)
+    low, high = capacity_chart.quantile_groups(points).select("low", "high").row(0)
     assert (low, high) == (pytest.approx(0.112, abs=5e-4), pytest.approx(0.469, abs=5e-4))
 
 
@@ -267,12 +267,12 @@ def test_load_levels_draw_the_share_the_law_reads() -> None:
     slo = {"quantile": 0.9, "allowed_window_share": 0.05}
     allowed = allowed_share({"slo": slo}, {}, entry, curve)
     assert allowed == pytest.approx(0.1)
-    chart = answer_charts.capacity("decode", entry, {}, points, curve, allowed)
+    chart = capacity_chart.capacity("decode", entry, {}, points, curve, allowed)
     assert chart is not None
     assert "samples over the limit (%)" in json.dumps(chart.spec)
     assert [float(row["share"]) for row in rows(chart) if row["share"]] == pytest.approx([0.2575])
     assert "2 windows left out: no samples of the latency, or no load." in chart.reading
-    windows = answer_charts.capacity("decode", entry | {"method": "logistic"}, {}, points, curve, 0.05)
+    windows = capacity_chart.capacity("decode", entry | {"method": "logistic"}, {}, points, curve, 0.05)
     assert windows is not None
     assert "windows over the limit (%)" in json.dumps(windows.spec)
 
@@ -291,7 +291,7 @@ def test_missing_rows_are_not_called_undecided(week: dict[str, Chart]) -> None:
     )
     curve = pl.DataFrame({"load_per_instance": [100.0], "violation_probability": [0.02]})
     entry = {"per_instance": 120.0, "status": "ok", "method": "logistic"}
-    chart = answer_charts.capacity("decode", entry, {}, points, curve, 0.05)
+    chart = capacity_chart.capacity("decode", entry, {}, points, curve, 0.05)
     assert chart is not None
     assert "1 window left out: one histogram bucket about the limit holds all samples there." in chart.reading
     assert "2 windows left out: no samples of the latency, or no load." in chart.reading
@@ -390,7 +390,7 @@ def test_drivers_stand_beside_their_load(week: dict[str, Chart]) -> None:
 def test_a_floor_says_what_is_known_above_it(known: dict[str, Any], said: str) -> None:
     """Loads above it that were carried for a time were tested."""
     entry = {"role": "decode", "signal": "decode_tps", "status": "floor", "per_instance": 100.0} | known
-    chart = answer_charts.capacity("decode", entry, {}, empty(CAPACITY_POINTS), empty(CAPACITY_CURVE), 0.05)
+    chart = capacity_chart.capacity("decode", entry, {}, empty(CAPACITY_POINTS), empty(CAPACITY_CURVE), 0.05)
     assert chart is not None
     assert chart.title == f"Decode already carried 100 tokens/s per instance; {said}"
 
@@ -399,7 +399,7 @@ def test_without_a_limit_no_chart_draws_or_counts_by_one() -> None:
     """Windows are not left out for want of samples, and there is no share that may be over."""
     entry = {"signal": "decode_tps", "status": "floor", "per_instance": 9.0, "reason": {"code": "no_slo"}}
     points = samples.sample().details["capacity_points"].with_columns(over_ratio=None, violates=None)
-    chart = answer_charts.capacity("decode", entry, {}, points, empty(CAPACITY_CURVE), 0.05)
+    chart = capacity_chart.capacity("decode", entry, {}, points, empty(CAPACITY_CURVE), 0.05)
     assert chart is not None
     assert chart.reading == "No limit on the latency was given, so that no window is over one."
     assert "allowed share" not in json.dumps(chart.spec)

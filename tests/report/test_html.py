@@ -19,7 +19,7 @@ from chart_library import made
 from report import sample as samples
 from report.unpacked import charts, shared, whole
 
-from hs_analysis.report import chart_specs, chart_templates, library, render
+from hs_analysis.report import chart_specs, chart_templates, render
 from hs_analysis.report.packing import unpacked
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}</pre>"""
@@ -123,13 +123,13 @@ def test_every_evidence_of_the_summary_is_an_element(html: str) -> None:
 def test_chart_library_is_there_once(html: str) -> None:
     """One copy serves all charts; a page without charts has none."""
     (packed,) = re.findall(r'id="packed-library">([^<]+)<', html)
-    assert unpacked(packed) == library.chart_library()
+    assert unpacked(packed) == chart_templates.LIBRARY.read_text("utf-8")
     assert 'id="packed-library"' not in render(*samples.nothing().arguments())
 
 
 def test_chart_library_is_what_vl_convert_makes() -> None:
     """The file in the package is the bundle of the version of Vega-Lite that altair writes charts for."""
-    assert library.chart_library() == made()
+    assert chart_templates.LIBRARY.read_text("utf-8") == made()
 
 
 def test_chart_templates_are_what_altair_makes() -> None:
