@@ -236,28 +236,38 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
         return "apply", "no part of the history was left to replay it on"
     if grounds.alarm is not None:
         return "keep", f"it {grounds.alarm.text}"
-    saved, shares = row.vs_recorded, _shares(grounds, row, ran)
-    more = saved is not None and saved < 0
-    said = "more" if more else "fewer"
-    hours = "" if saved is None else f"the policy needs {percent(abs(saved))} {said} hours"
-    if saved is not None and grounds.day is not None:
-        hours = f"the policy needs {said} hours on the {day_or_hours(grounds.span_s)} it was fitted on"
+    return _beside_what_ran(grounds, row, ran)
+
+
+def _beside_what_ran(grounds: Grounds, row: PolicyReplay, ran: PolicyReplay) -> tuple[Recommend, str]:
+    """Return what to do with a policy whose hours and risk are set beside those of what ran, and why."""
+    more, hours = row.vs_recorded is not None and row.vs_recorded < 0, _hours_text(grounds, row.vs_recorded)
     if not grounds.slo.given:
         return ("keep" if more else "apply"), hours or "no SLO was given, and the hours are not known"
+    shares = _shares(grounds, row, ran)
     if shares is None:
         unknown = "whether it breaks the SLO less often is not known"
         return ("keep" if more else "apply"), f"{hours}, and {unknown}" if hours else unknown
     ours, theirs = shares
-    broken = _set_beside(ours, theirs, rough=None in (row.slo_violation_ratio, ran.slo_violation_ratio))
     allowed = grounds.slo.allowed_window_share
-    better = ours < theirs - SAME_SHARE_POINTS or ours <= allowed < theirs
-    if more and (not better or (grounds.slo.given and theirs <= allowed)):
-        return "keep", f"{hours}, and {broken}"
-    if grounds.slo.given and row.slo_side != "unclear" and ours > allowed >= theirs:
+    if ours > allowed >= theirs and row.slo_side != "unclear" and not more:
         share, most = percent_beside(ours, allowed), percent(allowed, exact=True)
         text = f"it breaks the SLO in {share} of windows, what ran in {percent(theirs)}; {most} are allowed"
         return "keep", text
-    return "apply", f"{hours}, and {broken}" if hours else broken
+    broken = _set_beside(ours, theirs, rough=None in (row.slo_violation_ratio, ran.slo_violation_ratio))
+    worth_more = theirs > allowed and (ours < theirs - SAME_SHARE_POINTS or ours <= allowed)
+    recommend: Recommend = "keep" if more and not worth_more else "apply"
+    return recommend, f"{hours}, and {broken}" if hours else broken
+
+
+def _hours_text(grounds: Grounds, saved: float | None) -> str:
+    """Return how many hours a policy needs beside what ran; of the very day it was fitted on no number."""
+    if saved is None:
+        return ""
+    said = "more" if saved < 0 else "fewer"
+    if grounds.day is not None:
+        return f"the policy needs {said} hours on the {day_or_hours(grounds.span_s)} it was fitted on"
+    return f"the policy needs {percent(abs(saved))} {said} hours"
 
 
 SET_ON_PURPOSE = "a ratio test sets load and counts on purpose, so that there is nothing to save on"
