@@ -24,7 +24,7 @@ from hs_analysis.controllers import (
 )
 from hs_analysis.controllers.hpa import Hpa
 from hs_analysis.controllers.keda import Keda
-from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Scraped, some
+from hs_analysis.controllers.lanes import Batch, Fleet, Floats, Integers, Key, Mask, Scraped, some
 from hs_analysis.replay.demand import rows_of
 from hs_analysis.replay.readings import LastRows
 from hs_analysis.schema.constants import DAY_S, HOUR_S, SHORTEST_S
@@ -91,6 +91,15 @@ def _reads(control: Autoscaler | HeteroScale, role: str) -> _Reads | None:
     return _Reads((name, owner or role), metric.target, metric.kind != "AverageValue")
 
 
+@dataclass(frozen=True)
+class _PoolReads:
+    """What one pool reads in every lane, each shape (lanes,): target, whether of a mean, and its noise."""
+
+    target: Floats
+    is_mean: Mask
+    spread: Floats
+
+
 def _actions(
     controls: Sequence[Autoscaler | HeteroScale],
     slotted: Sequence[Slotted],
@@ -101,40 +110,59 @@ def _actions(
     """Run controls of one structure on slots, each at every level; return their actions a pool and day."""
     window_s = 15.0 if isinstance(controls[0], Autoscaler) else SHORTEST_S
     lanes: Integers = np.repeat(np.arange(len(controls)), LEVELS)
-    batch = batch_of([one for one, _ in slotted]).take(lanes)
     rng = np.random.default_rng(seed)
-    roles = tuple(controls[0].pools)
     level = _levels(controls, needs, rng)
-    desired = {role: np.ceil(level[role]) for role in roles}
-    reads = {role: [_reads(one, role) for one in controls] for role in roles}
-    target = {role: np.array([r.target for r in reads[role] if r])[lanes] for role in roles}
-    is_mean = {role: np.array([r.is_mean for r in reads[role] if r])[lanes] for role in roles}
-    spread = {
-        role: np.array([noise_cv.get(r.signal, 0.0) for r in reads[role] if r])[lanes]
-        * np.sqrt(SHORTEST_S / window_s)
-        for role in roles
+    reads = {role: [r for one in controls if (r := _reads(one, role))] for role in controls[0].pools}
+    pools = {
+        role: _PoolReads(
+            np.array([r.target for r in found])[lanes],
+            np.array([r.is_mean for r in found])[lanes],
+            np.array([noise_cv.get(r.signal, 0.0) for r in found])[lanes] * np.sqrt(SHORTEST_S / window_s),
+        )
+        for role, found in reads.items()
     }
-    own = {r.signal for found in reads.values() for r in found if r}
+    own = {r.signal for found in reads.values() for r in found}
+    role_of = {
+        slot: slot[1] if slot[1] in pools else next(iter(pools))
+        for slot in slotted[0][1]
+        if all(held[slot] in own for _, held in slotted)
+    }
+    totals = _noisy(role_of, pools, level, rows_of(SETTLED_S + WATCHED_S, window_s), rng)
+    batch = batch_of([one for one, _ in slotted]).take(lanes)
     slots = {slot: LastRows(rows_of(batch.reach_s, window_s), lanes.size) for slot in slotted[0][1]}
-    reading = [slot for slot in slots if all(held[slot] in own for _, held in slotted)]
-    role_of = {slot: slot[1] if slot[1] in roles else roles[0] for slot in reading}
-    acted, rows = np.zeros(lanes.size), rows_of(SETTLED_S + WATCHED_S, window_s)
-    loads = {role: target[role] * level[role] for role in roles}
-    totals = _noisy(role_of, loads, spread, rows, rng)
-    for row in range(rows):
+    means = {slot: (role, pools[role].is_mean) for slot, role in role_of.items()}
+    desired = {role: np.ceil(level[role]) for role in pools}
+    acted = _acted(batch, slots, totals, means, desired, window_s)
+    found: Floats = acted.reshape(len(controls), LEVELS).mean(axis=1)
+    return found / (WATCHED_S / DAY_S * len(pools))
+
+
+def _acted(
+    batch: Batch,
+    slots: Mapping[Key, LastRows],
+    totals: Mapping[Key, Floats],
+    means: Mapping[Key, tuple[str, Mask]],
+    desired: dict[str, Floats],
+    window_s: float,
+) -> Floats:
+    """Step a batch through noisy totals; return how often each lane changed a count once it had settled.
+
+    ``means`` has, of each slot that reads, its pool and the lanes that see a mean over the pool's instances.
+    """
+    still = np.zeros(next(iter(desired.values())).size)
+    acted = np.zeros_like(still)
+    for row in range(rows_of(SETTLED_S + WATCHED_S, window_s)):
         for slot, kept in slots.items():
-            value = totals[slot][row] if slot in totals else np.zeros(lanes.size)
-            if slot in totals and some(is_mean[role_of[slot]]):
-                role = role_of[slot]
-                value = np.where(is_mean[role], value / np.maximum(desired[role], 1.0), value)
+            value = totals[slot][row] if slot in totals else still
+            if slot in totals and some(means[slot][1]):
+                role, is_mean = means[slot]
+                value = np.where(is_mean, value / np.maximum(desired[role], 1.0), value)
             kept.add(value)
         orders = batch.step(_fleet(row, window_s, desired, slots))
         if row * window_s >= SETTLED_S:
             acted += sum((orders.counts[role] != desired[role]).astype(float) for role in orders.counts)
-        desired |= {role: counts.copy() for role, counts in orders.counts.items()}
-    pool_days = WATCHED_S / DAY_S * len(roles)
-    found: Floats = acted.reshape(len(controls), LEVELS).mean(axis=1) / pool_days
-    return found
+        desired = desired | {role: counts.copy() for role, counts in orders.counts.items()}
+    return acted
 
 
 def _levels(
@@ -157,8 +185,8 @@ def _levels(
 
 def _noisy(
     role_of: Mapping[Key, str],
-    loads: Mapping[str, Floats],
-    spread: Mapping[str, Floats],
+    pools: Mapping[str, _PoolReads],
+    level: Mapping[str, Floats],
     rows: int,
     rng: np.random.Generator,
 ) -> dict[Key, Floats]:
@@ -166,10 +194,10 @@ def _noisy(
 
     A slot that reads nothing draws nothing, so that the others read what they read without it.
     """
-    lanes = len(next(iter(loads.values())))
+    lanes = len(next(iter(level.values())))
     drawn = np.tile(rng.standard_normal((rows, len(role_of), LEVELS)), lanes // LEVELS)
     return {
-        slot: loads[role] * np.maximum(0.0, 1.0 + spread[role] * drawn[:, number])
+        slot: pools[role].target * level[role] * np.maximum(0.0, 1.0 + pools[role].spread * drawn[:, number])
         for number, (slot, role) in enumerate(role_of.items())
     }
 
