@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from ruamel.yaml import YAML
@@ -117,10 +119,18 @@ class Loss:
 
     def covers(self, path: str) -> bool:
         """Whether the loss speaks of this path of the policy."""
-        where = path.replace("[", ".[") + "."
+        return self.covers_any(_in_steps(path))
+
+    def covers_any(self, paths: str) -> bool:
+        """Whether the loss speaks of one of several paths, each of them `_in_steps`."""
         if self.item.startswith("*."):
-            return f"{self.item[1:]}." in where
-        return self.item == "*" or where.startswith(self.item.replace("[", ".[") + ".")
+            return f"{self.item[1:]}." in paths
+        return self.item == "*" or _in_steps(self.item) in paths
+
+
+def _in_steps(path: str) -> str:
+    """Return a path on a line of its own, with a dot after each step."""
+    return "\n" + path.replace("[", ".[") + "."
 
 
 @dataclass(frozen=True)
@@ -405,9 +415,9 @@ def concerning(
     ``costs`` are those of `ExportOptions`, whose order is kept. A loss with a cost of its own keeps it and
     comes before them.
     """
-    paths, known = list(items(policy)), costs or {}
+    paths, known = "".join(map(_in_steps, items(policy))), costs or {}
     places = {name: place for place, name in enumerate(known)}
-    found = [loss for loss in dict.fromkeys(losses) if any(map(loss.covers, paths))]
+    found = [loss for loss in dict.fromkeys(losses) if loss.covers_any(paths)]
     found.sort(key=lambda one: -1 if one.cost else places.get(field_of(one.item), -1))
     return in_order([replace(one, cost=one.cost or known.get(field_of(one.item), "")) for one in found])
 
@@ -616,15 +626,18 @@ _MISREAD = re.compile(
 
 def dump_documents(documents: Sequence[Any]) -> str:
     """Return plain values as YAML documents in the order given, keys in the order they were put in."""
+    return "---\n".join(_written(json.dumps(body)) for body in documents)
+
+
+@lru_cache(maxsize=512)
+def _written(body: str) -> str:
+    """Return a document, given as JSON, in YAML: one that stands in the files of several targets is made once."""
     yaml = YAML()
     yaml.width = _WIDTH
     yaml.indent(mapping=2, sequence=4, offset=2)
-    parts = []
-    for body in documents:
-        stream = io.StringIO()
-        yaml.dump(_quoted(body), stream)
-        parts.append(stream.getvalue())
-    return "---\n".join(parts)
+    stream = io.StringIO()
+    yaml.dump(_quoted(json.loads(body)), stream)
+    return stream.getvalue()
 
 
 def load_documents(text: str) -> list[Any]:

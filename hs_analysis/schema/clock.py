@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -60,8 +60,10 @@ def repeated_times(zone: str, year: int) -> tuple[tuple[int, int], ...]:
     return tuple(dict.fromkeys((after, before) for before, after, ahead in _changes(zone, year) if not ahead))
 
 
-def _changes(zone: str, year: int) -> Iterator[tuple[int, int, bool]]:
-    """Yield the minute of the day before and after each change, and whether the clock goes ahead."""
+@lru_cache
+def _changes(zone: str, year: int) -> tuple[tuple[int, int, bool], ...]:
+    """Return the minute of the day before and after each change, and whether the clock goes ahead."""
+    found = []
     day, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
     while day < end:
         start_s = day.timestamp()
@@ -73,7 +75,8 @@ def _changes(zone: str, year: int) -> Iterator[tuple[int, int, bool]]:
         for change, old, new in zip(moments[1:], offsets, offsets[1:], strict=False):
             if old != new:
                 before, after = (int((change + offset) // 60) % DAY_MINUTES for offset in (old, new))
-                yield before, after, new > old
+                found.append((before, after, new > old))
+    return tuple(found)
 
 
 def _offset_s(t_s: float, zone: str) -> float:
