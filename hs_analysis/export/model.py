@@ -631,7 +631,7 @@ def dump_documents(documents: Sequence[Any]) -> str:
 
 @lru_cache(maxsize=512)
 def _written(body: str) -> str:
-    """Return a document, given as JSON, in YAML: one that stands in the files of several targets is made once."""
+    """Return a document, given as JSON, in YAML: what stands in files of several targets is made once."""
     yaml = YAML()
     yaml.width = _WIDTH
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -28,11 +28,12 @@ KNOBS = knobs_of(60.0, waits=False)[0]
 CHOSEN = Chosen(f"decode_tps@decode, {KNOBS.name}", TRAIN, "keda", "decode_tps@decode", KNOBS)
 
 
-def days(count: int) -> ServiceFrame:
+def days(count: int, window_s: float = 60.0) -> ServiceFrame:
     """Return equal days: 10,000 tokens/s from eight to sixteen o'clock UTC, else 2,000."""
-    hour = np.arange(count * 1440) / 60 % 24
+    hour = np.arange(count * 86_400 / window_s) * window_s / 3600 % 24
     load = np.where((hour - 8) % 24 < 8, 10_000.0, 2_000.0)
-    return service({"prefill": 6 * load, "decode": load}, {"prefill": 20, "decode": 9})
+    counts = {"prefill": 20, "decode": 9}
+    return service({"prefill": 6 * load, "decode": load}, counts, window_s=window_s)
 
 
 def test_the_timetable_that_is_replayed_is_the_file_read_back() -> None:
@@ -89,7 +90,7 @@ def test_an_hpa_keeps_its_metrics_and_says_why() -> None:
 
 def test_the_timetable_beside_the_policies_is_on_the_clock_of_the_user() -> None:
     """Eight in UTC, in winter, is nine in Berlin: the baseline says so."""
-    frame, bounds = days(2), {role: Bounds(1, 100) for role in ("prefill", "decode")}
+    frame, bounds = days(2, window_s=240.0), {role: Bounds(1, 100) for role in ("prefill", "decode")}
     for tz, start in ((None, "07:56"), ("Europe/Berlin", "08:56")):
         settings: Settings = replace(SETTINGS, reading=Reading(tz=tz))
         planned = in_mode(plain_policy(controller="keda", bounds=bounds), frame, derived(), PERIODIC)

@@ -64,6 +64,12 @@ def table() -> dict:
     return {(row.policy, row.fault): row for row in rows}
 
 
+@pytest.fixture(scope="module")
+def undisturbed() -> dict:
+    """Counts of our policies by policy and role, without a fault."""
+    return {name: simulate(one, DEMAND, MODEL).desired for name, one in OURS.items()}
+
+
 def test_faults_have_names_and_words() -> None:
     """The nine of the command line and bursts; an unknown one is a usage error that lists them."""
     names = [fault.name for fault in FAULTS]
@@ -250,7 +256,9 @@ def _logs(demand: DemandTrace, stretches: list[FaultRows]) -> list[tuple[int, in
     return found
 
 
-@pytest.mark.parametrize("gap", [None, 250], ids=["whole", "gap"])
+@pytest.mark.parametrize(
+    "gap", [pytest.param(None, marks=pytest.mark.slow, id="whole"), pytest.param(250, id="gap")]
+)
 def test_stretches_run_in_step_are_each_as_if_alone(gap: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What controllers remember at different hours is told apart, also where one of them has a gap."""
     gaps = DEMAND.gap.copy()
@@ -284,8 +292,9 @@ def test_mean_and_worst_are_those_of_the_hours() -> None:
     assert len(stretches) > 1
     shares = []
     for stretch in stretches:
-        result = result_of("stuck_start_up", OURS["two"], DEMAND, MODEL, stretch)
-        rows = slice(stretch.first, watched_until(stretch, DEMAND))
+        last = watched_until(stretch, DEMAND)
+        (result,) = hit_by("stuck_start_up", OURS["two"], DEMAND, MODEL, stretch, last).results()
+        rows = slice(stretch.first, last)
         shares.append(combined_violation(result, ("prefill", "decode"))[rows].mean())
     calm, hit = replay_faults({"two": OURS["two"]}, DEMAND, MODEL, (fault,))
     assert (calm.places, hit.places) == (len(stretches), len(stretches))
@@ -325,15 +334,17 @@ def test_only_the_controls_asked_for_are_struck() -> None:
 
 @pytest.mark.parametrize("policy", OURS)
 @pytest.mark.parametrize("fault", ["metric_gap", "stale_metric"])
-def test_no_policy_of_ours_shrinks_when_it_cannot_see(table: dict, policy: str, fault: str) -> None:
+def test_no_policy_of_ours_shrinks_when_it_cannot_see(
+    table: dict, undisturbed: dict, policy: str, fault: str
+) -> None:
     """A gap holds the counts; a frozen metric never takes more than the load itself would have taken."""
-    calm = simulate(OURS[policy], DEMAND, MODEL).desired
+    calm = undisturbed[policy]
     fewest: dict[str, float] = dict.fromkeys(MODEL.pools, math.inf)
     for stretch in steep_stretches(DEMAND, MODEL):
-        result = result_of(fault, OURS[policy], DEMAND, MODEL, stretch)
+        run = hit_by(fault, OURS[policy], DEMAND, MODEL, stretch, stretch.last)
         inside = slice(stretch.first, stretch.last)
-        for role, counts in result.desired.items():
-            before, held = counts[stretch.first - 1], counts[inside].min()
+        for role, counts in run.log.desired.items():
+            before, held = counts[stretch.first - 1, 0], counts[inside, 0].min()
             assert held >= (before if fault == "metric_gap" else min(before, calm[role][inside].min()))
             fewest[role] = min(fewest[role], held)
     assert table[(policy, fault)].lowest == fewest

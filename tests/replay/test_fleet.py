@@ -98,7 +98,7 @@ def test_queue_follows_lindley() -> None:
     np.testing.assert_allclose(result.queued["decode"], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("load", [0.8, 0.9])
+@pytest.mark.parametrize("load", [pytest.param(0.8, marks=pytest.mark.slow), 0.9])
 def test_mean_queue_agrees_with_queueing_theory(load: float) -> None:
     """Poisson work at a steady server: the mean queue of the slotted M/D/1 within 10 % at two loads.
 

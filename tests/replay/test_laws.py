@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +76,46 @@ def controls(frame: ServiceFrame, model: FleetModel, demand: DemandTrace) -> dic
 
 ALL = controls(FRAME, MODEL, DEMAND)
 NAMES = tuple(ALL)
+DECIDING = tuple(name for name in NAMES if name not in ("schedule", "ran"))
+
+
+def side_by_side(
+    demand: DemandTrace, model: FleetModel = MODEL, names: Sequence[str] = NAMES
+) -> dict[str, SimulationResult]:
+    """Return what controls do, by name: one run of all of them costs little more than one of one."""
+    return dict(zip(names, simulate_all([ALL[name] for name in names], demand, model), strict=True))
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, SimulationResult]:
+    """Return all controls on the whole capture."""
+    return side_by_side(DEMAND)
+
+
+@pytest.fixture(scope="module")
+def with_another_future() -> tuple[dict[str, SimulationResult], ...]:
+    """Return all controls on a capture that ends after row 200, and on one with other loads after it."""
+    cut = demands(FRAME.rows(np.arange(FRAME.table.height) < 200))[0]
+    rng = np.random.default_rng(0)
+    later = np.arange(DEMAND.rows) >= 200
+    other = replace(
+        DEMAND,
+        offered={role: np.where(later, x * rng.uniform(0.1, 3.0), x) for role, x in DEMAND.offered.items()},
+    )
+    return side_by_side(cut), side_by_side(other)
+
+
+@pytest.fixture(scope="module")
+def at_constant_load() -> dict[str, SimulationResult]:
+    """Return what decides under a load that does not change."""
+    frame = with_engine_signals(
+        service(
+            {"prefill": np.full(400, 18_000.0), "decode": np.full(400, 2_500.0)},
+            {"prefill": 11, "decode": 4},
+        )
+    )
+    model = replace(fit_fleet(frame, derived(), SETTINGS), signals=MODEL.signals)
+    return side_by_side(demands(frame)[0], model, DECIDING)
 
 
 def test_every_autoscaler_is_here() -> None:
@@ -82,11 +123,10 @@ def test_every_autoscaler_is_here() -> None:
     assert {row.name for row in CONTROLLERS} - {"slo_aware"} <= set(NAMES)
 
 
-def test_lanes_know_nothing_of_each_other() -> None:
+def test_lanes_know_nothing_of_each_other(whole: dict[str, SimulationResult]) -> None:
     """All controls in one run, in whatever order, give what each gives alone."""
-    together = dict(zip(NAMES, simulate_all(tuple(ALL.values()), DEMAND, MODEL), strict=True))
-    backwards = NAMES[::-1]
-    again = dict(zip(backwards, simulate_all([ALL[name] for name in backwards], DEMAND, MODEL), strict=True))
+    together = whole
+    again = side_by_side(DEMAND, names=NAMES[::-1])
     twice = simulate_all([ALL["hpa"], ALL["one_keda"], ALL["hpa"]], DEMAND, MODEL)
     assert len({result.desired["decode"].tobytes() for result in together.values()}) > 8
     for name in NAMES:
@@ -120,9 +160,9 @@ def test_a_mean_is_read_over_its_own_rows_beside_one_that_looks_back_further() -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_work_is_kept(name: str) -> None:
+def test_work_is_kept(name: str, whole: dict[str, SimulationResult]) -> None:
     """Arrived = served + queued in every pool; what prefill has not finished has not reached decode."""
-    result = simulate(ALL[name], DEMAND, MODEL)
+    result = whole[name]
     for role in MODEL.pools:
         left = result.queued[role][-1]
         assert result.arrived[role].sum() == pytest.approx(result.served[role].sum() + left)
@@ -133,43 +173,27 @@ def test_work_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_future_changes_nothing(name: str) -> None:
+def test_the_future_changes_nothing(
+    name: str,
+    whole: dict[str, SimulationResult],
+    with_another_future: tuple[dict[str, SimulationResult], ...],
+) -> None:
     """Cut after row 200, or with other loads after it: rows up to 200 are decided alike."""
-    control = ALL[name]
-    whole = simulate(control, DEMAND, MODEL)
-    cut = demands(FRAME.rows(np.arange(FRAME.table.height) < 200))[0]
-    short = simulate(control, cut, MODEL)
-    rng = np.random.default_rng(0)
-    later = np.arange(DEMAND.rows) >= 200
-    other = replace(
-        DEMAND,
-        offered={role: np.where(later, x * rng.uniform(0.1, 3.0), x) for role, x in DEMAND.offered.items()},
-    )
-    changed = simulate(control, other, MODEL)
+    short, changed = (found[name] for found in with_another_future)
     for role in MODEL.pools:
-        np.testing.assert_array_equal(whole.desired[role][:200], short.desired[role])
-        np.testing.assert_array_equal(whole.desired[role][:200], changed.desired[role][:200])
+        desired = whole[name].desired[role][:200]
+        np.testing.assert_array_equal(desired, short.desired[role])
+        np.testing.assert_array_equal(desired, changed.desired[role][:200])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("schedule", "ran")])
-def test_constant_load_settles(name: str) -> None:
+@pytest.mark.parametrize("name", DECIDING)
+def test_constant_load_settles(name: str, at_constant_load: dict[str, SimulationResult]) -> None:
     """After four hours of the same load the counts move no more.
 
     Thresholds on a queue have no resting point: they take workers until a queue grows, then add them again.
     """
-    frame = with_engine_signals(
-        service(
-            {"prefill": np.full(400, 18_000.0), "decode": np.full(400, 2_500.0)},
-            {"prefill": 11, "decode": 4},
-        )
-    )
-    model = replace(
-        fit_fleet(frame, derived(), SETTINGS),
-        signals=MODEL.signals,
-    )
-    result = simulate(ALL[name], demands(frame)[0], model)
-    for role in model.pools:
-        tail = result.desired[role][240:]
+    for role, counts in at_constant_load[name].desired.items():
+        tail = counts[240:]
         assert np.ptp(tail) <= (2.0 if name == "dynamo_load" else 0.0), (role, tail)
 
 
@@ -183,7 +207,7 @@ def bounds_hold(result: SimulationResult, bounds: dict[str, tuple[int, int]]) ->
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
-    st.sampled_from([name for name in NAMES if name not in ("schedule", "ran", "dynamo_load")]),
+    st.sampled_from([name for name in DECIDING if name != "dynamo_load"]),
     st.integers(0, 2**16),
     st.floats(0.2, 6.0),
 )

@@ -177,10 +177,11 @@ def test_faults_equal_the_reference(seed: int, pair: bool) -> None:
     (hit,) = struck(Run(every, part, model), FAULTS, [stretch])
     last, startup_s = watched_until(stretch, part), max(pool.startup_s for pool in model.pools.values())
     moved = set()
+    undisturbed = [simulate_slowly(control, part, model, None, last) for control in every]
     for lane, (number, fault) in enumerate(zip(hit.order.tolist(), hit.of_lane.tolist(), strict=True)):
         name, control = FAULTS[fault].name, every[number]
         slow = simulate_slowly(control, part, model, trouble_of(name, stretch, 10, 60.0, startup_s), last)
-        calm = simulate_slowly(control, part, model, None, last)
+        calm = undisturbed[number]
         for kind in ("desired", "ready", "served", "queued"):
             for role, values in slow.of[kind].items():
                 found = getattr(hit.log, kind)[role][:, lane]
