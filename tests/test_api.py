@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -36,6 +37,12 @@ SAMPLE = "dynamo-pd"
 def folder(root: Path, finished: Finished) -> Path:
     """The run of the sample with both pools; tests only read it."""
     return finished(root / "data_samples" / SAMPLE, *SAMPLES[SAMPLE]).folder
+
+
+@cache
+def replayed(history: api.Run) -> api.Replayed:
+    """Return the replay of a run, made once: nothing that is asked of one changes it."""
+    return replay(history)
 
 
 @pytest.fixture
@@ -205,12 +212,12 @@ def test_settings_of_a_call_are_those_of_the_settings_file() -> None:
         (lambda it: with_targets(it.policy(), {"decode": "-10%"}), "; give tokens/s of one instance, now "),
         (lambda it: with_targets(it.policy(), {"decode": 0.9}), "; for a share of it give 0.9 * "),
         (lambda it: replay(it, "gone.yaml"), "gone.yaml: can't be read (No such file or directory)"),
-        (lambda it: replay(it).figure("decode", ["recorded", "no"]), "no such policy 'no'; known: "),
-        (lambda it: replay(it).figure("decod"), "figure: no such pool 'decod'; did you mean decode?"),
-        (lambda it: replay(it).figure("mixed"), "figure: no such pool 'mixed'; known: prefill, decode"),
-        (lambda it: replay(it).row("selected"), " (Replayed.selected names that of the run)"),
+        (lambda it: replayed(it).figure("decode", ["recorded", "no"]), "no such policy 'no'; known: "),
+        (lambda it: replayed(it).figure("decod"), "figure: no such pool 'decod'; did you mean decode?"),
+        (lambda it: replayed(it).figure("mixed"), "figure: no such pool 'mixed'; known: prefill, decode"),
+        (lambda it: replayed(it).row("selected"), " (Replayed.selected names that of the run)"),
         (lambda it: replay(it.signals().select("t", "tbt@decode")).row(), "no pool with instance counts and"),
-        (lambda it: replay(it).row("mine"), "no such policy 'mine'; known: "),
+        (lambda it: replayed(it).row("mine"), "no such policy 'mine'; known: "),
         (lambda it: replay(it, replace(it.policy(), service="a/b")), "no such service 'a/b'; kno"),
         (lambda it: replay(it, replace(it.policy(), service="a/b"), *it.services), "own policy: is a policy"),
         (lambda it: replay(it, {"a/b": it.policy()}), "policies: no name of a row: 'a/b'; take one"),
@@ -240,7 +247,7 @@ def test_errors_are_the_lines_of_the_command(folder: Path, call: object, said: s
 
 def test_one_name_draws_one_policy(folder: Path) -> None:
     """The name of a row is no sequence of letters: its figure is that of a list of one."""
-    found = replay(load_run(folder))
+    found = replayed(load_run(folder))
     alone = found.figure("decode", "recorded").to_dict()
     assert alone == found.figure("decode", ["recorded"]).to_dict()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.conftest import LIMITS
 from typer.testing import CliRunner, Result
 
 from hs_analysis.cli.app import app
@@ -170,10 +171,10 @@ def test_a_service_that_is_not_there_is_told(here: Path, dumps: Path) -> None:
     assert call("doctor", dumps, "--service", "demo/m").exit_code == 0
 
 
-def test_replicas_that_were_left_out_are_told_of(here: Path, dumps: Path) -> None:
+def test_replicas_that_were_left_out_are_told_of(here: Path, small_dumps: Callable[[int], Path]) -> None:
     """Targets are of one copy; a server that keeps several answers an exported sum several times as high."""
     run = here / "run"
-    done = call("run", dumps, "--run-dir", run, "--dedup-label", "prometheus_replica")
+    done = call("run", small_dumps(2), "--run-dir", run, "--dedup-label", "prometheus_replica")
     assert done.exit_code == 0, done.output
     found = json.loads((run / "summary.json").read_text())["warnings"]
     (text,) = [one["text"] for one in found if one["code"] == "replicas_removed"]
@@ -181,9 +182,12 @@ def test_replicas_that_were_left_out_are_told_of(here: Path, dumps: Path) -> Non
     assert "warning (replicas_removed)" in done.stdout
 
 
-def test_excluded_stretches_and_events_reach_the_answer(here: Path, finished: Path, dumps: Path) -> None:
+def test_excluded_stretches_and_events_reach_the_answer(
+    here: Path, small_dumps: Callable[[int], Path]
+) -> None:
     """summary.json lists them, a warning says what totals leave out, and the report marks both."""
-    run = Path(shutil.copytree(finished, here / "run"))
+    run, dumps = here / "run", small_dumps(5)
+    assert call("run", dumps, "--run-dir", run, "-q", *LIMITS).exit_code == 0
     (here / "events.json").write_text('[{"t": 1782871200, "kind": "deploy", "text": "v2 of the model"}]')
     before = json.loads((run / "summary.json").read_text())["services"][0]["totals"]["requests"]
     stretch = "2026-07-01T03:00..2026-07-01T04:00"

@@ -12,6 +12,7 @@ from controllers.batches import batch_of
 from controllers.reference import Controller, PoolView
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeds import first
 
 from hs_analysis.controllers import hpa, keda, kthena
 from hs_analysis.controllers.hpa import Hpa, Metric, Operand, RatePolicy, Rules, Surge
@@ -195,7 +196,7 @@ def _view(fleet: Fleet, lane: int, readings: dict[str, np.ndarray], row: int) ->
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", first(6, range(12)))
 def test_a_batch_asks_for_what_each_controller_asks_for_alone(kind: str, seed: int) -> None:
     """Two hundred rows of seven lanes: missing values, starting pods, lost pods, lanes taken twice."""
     compare(kind, seed, lanes=7, rows=200)

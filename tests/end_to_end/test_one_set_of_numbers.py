@@ -37,9 +37,9 @@ def test_many_histories_have_one_set_of_numbers(seed: int, tmp_path: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(made_once: Callable[..., Path]) -> Path:
     """A pressure test that holds every law: the cheapest history with two primaries."""
-    folder = answered(seeded(7), tmp_path_factory.mktemp("whole"))
+    folder = made_once("whole-history", lambda folder: answered(seeded(7), folder))
     assert broken_laws(folder) == []
     return folder
 

@@ -114,8 +114,8 @@ def test_samples_of_every_back_end_are_foretold(
 ) -> None:
     """Within a factor of two, also where the first part of a file is all that is looked at."""
     monkeypatch.setattr(cost, "LOOKED_AT_ROWS", 500)
-    monkeypatch.setattr(cost, "HEAD_BYTES", 1 << 17)
-    captured = written.capture(root / "data_samples" / "dynamo-pd" / "query_range.core.json.gz", 5000)
+    monkeypatch.setattr(cost, "HEAD_BYTES", 1 << 16)
+    captured = written.capture(root / "data_samples" / "dynamo-pd" / "query_range.core.json.gz", 2500)
     path = tmp_path / "in" / "dump"
     path.parent.mkdir()
     path.write_bytes(BACK_ENDS[form].write(captured))

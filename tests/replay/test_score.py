@@ -210,11 +210,15 @@ FIGURES = (
 )  # fmt: skip
 
 
+ROWS_A_DAY = 144
+
+
 def days(count: int, mean: float = 18_000.0):
-    """Return a service of several days that differ in load, at 5-min rows."""
-    prefill = np.concatenate([day(288, mean * (1 + 0.1 * k), seed=k) for k in range(count)])
+    """Return a service of several days that differ in load, at 10-min rows."""
+    prefill = np.concatenate([day(ROWS_A_DAY, mean * (1 + 0.1 * k), seed=k) for k in range(count)])
+    window_s = 86_400.0 / ROWS_A_DAY
     return service(
-        {"prefill": prefill, "decode": prefill / 7.3}, {"prefill": 12, "decode": 5}, window_s=300.0
+        {"prefill": prefill, "decode": prefill / 7.3}, {"prefill": 12, "decode": 5}, window_s=window_s
     )
 
 
@@ -222,9 +226,11 @@ def test_intervals_hold_the_figure_and_days_take_three() -> None:
     """Four days give intervals about the figures; two give those of hours, labelled; an evening none."""
     frame = days(6)
     rows = np.arange(frame.table.height)
-    train = frame.rows(rows < 576)
+    train = frame.rows(rows < 2 * ROWS_A_DAY)
     policies = {"pair": control_of(built(train, PAIR)), "current": control_of(built(train, PAIR[1:]))}
-    found = replay_service(frame.rows(rows >= 576), train, derived(), policies, SETTINGS).result.policies
+    found = replay_service(
+        frame.rows(rows >= 2 * ROWS_A_DAY), train, derived(), policies, SETTINGS
+    ).result.policies
     for row in found:
         assert (row.interval_reason, row.interval_basis) == ("", "days")
         assert row.instance_hours_ci is not None
@@ -242,7 +248,9 @@ def test_intervals_hold_the_figure_and_days_take_three() -> None:
     for baseline in ("static_peak", "recorded", "hindsight", "current"):
         assert getattr(named[baseline], f"vs_{baseline}_ci") == (0.0, 0.0)
         assert getattr(named["pair"], f"vs_{baseline}_ci") != (0.0, 0.0)
-    short = replay_service(frame.rows(rows >= 1152), train, derived(), policies, SETTINGS).result.policies
+    short = replay_service(
+        frame.rows(rows >= 4 * ROWS_A_DAY), train, derived(), policies, SETTINGS
+    ).result.policies
     for row in short:
         assert (row.interval_basis, row.interval_reason, row.instance_hours_ci) == ("hours", "", None)
         assert row.vs_recorded_ci[0] - 1e-9 <= row.vs_recorded <= row.vs_recorded_ci[1] + 1e-9
@@ -252,7 +260,7 @@ def test_intervals_hold_the_figure_and_days_take_three() -> None:
         still = row.policy in ("recorded", "static_peak")
         assert row.vs_static_peak - row.vs_static_peak_ci[0] >= (0.0 if still else least) - 1e-9
         assert row.policy != "static_peak" or row.vs_static_peak_ci == (0.0, 0.0)
-    rest = frame.rows(rows >= rows.size - 7 * 12)
+    rest = frame.rows(rows >= rows.size - 7 * ROWS_A_DAY // 24)
     evening = replay_service(rest, train, derived(), policies, SETTINGS).result.policies
     assert all(
         row.vs_recorded_ci is None and "fewer than eight hours" in row.interval_reason for row in evening

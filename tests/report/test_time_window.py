@@ -276,8 +276,11 @@ def test_the_chart_behind_a_number_has_the_window_of_the_number(running: Any, pa
         assert page.locator(".evidence").count() == 0
 
 
+@pytest.mark.parametrize(
+    "links", [list(LINKS)[:2], pytest.param(list(LINKS)[2:], marks=pytest.mark.slow)], ids=["two", "others"]
+)
 def test_links_into_packed_parts_open_as_they_click(
-    running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: list[str]
 ) -> None:
     """Of a page whose parts are all packed, links of numbers and charts bring their parts into it."""
     monkeypatch.setattr(html, "lightened", partial(packing.lightened, limit=0))
@@ -285,7 +288,7 @@ def test_links_into_packed_parts_open_as_they_click(
     path.write_text(render(*samples.sample().arguments()), encoding="utf-8")
     assert "packed-parts" in path.read_text("utf-8")
     with landed(running, path) as page:
-        assert differing(page, path, LINKS) == []
+        assert differing(page, path, {link: LINKS[link] for link in links}) == []
         visit(page, path, f"#{RATIO}")
         before = settle(page)
         page.evaluate("location.hash = '#s1-load'")
