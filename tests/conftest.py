@@ -9,6 +9,7 @@ import gc
 import hashlib
 import json
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -65,6 +66,13 @@ def pytest_collection_finish() -> None:
     """Keep modules and collected tests out of garbage collections, which would walk them again and again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the tests cost: CPU time, because wall time depends on what else the machine does."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu_s = sum(one.ru_utime + one.ru_stime for one in used)
+    terminalreporter.write_line(f"CPU {cpu_s:.0f} s of user and system time, all processes that have ended")
 
 
 @pytest.hookimpl(tryfirst=True)
