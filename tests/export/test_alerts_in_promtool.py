@@ -74,7 +74,7 @@ def passes(tests: list[dict], paths: list[Path], folder: Path) -> str:
 
 
 def test_every_alert_fires_where_it_should_and_nowhere_else(tmp_path):
-    """Services, healthy but for one thing each; after three hours exactly the named alerts fire."""
+    """Services, healthy but for one thing each; at the end exactly the named alerts fire."""
     paths = written(watched_policy(), tmp_path)
     tests = [a_test(name, counters, fired, (MINUTES,)) for name, (counters, fired) in cases().items()]
     assert passes(tests, paths, tmp_path) == ""

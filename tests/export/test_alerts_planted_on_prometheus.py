@@ -42,7 +42,7 @@ CASES: dict[str, tuple[dict[str, float], set[str]]] = {
 
 
 def series_of(counters: dict[str, float], begin_s: float) -> Iterator[dict]:
-    """Yield counters of three hours as a query_range response holds them, one sample a minute."""
+    """Yield the counters of a case as a query_range response holds them, one sample a minute."""
     for name, gain in counters.items():
         metric, _, labels = name.partition("{")
         found = dict(re.findall(r'(\w+)="([^"]*)"', labels))

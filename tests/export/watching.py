@@ -13,7 +13,8 @@ from hs_analysis.export import ExportOptions, Measured, Watched, WatchedLength, 
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.limit_edges import LimitEdges
 
-MINUTES = 180
+MINUTES = 140
+"""How long a case lasts: an hour of data, an hour for which the slowest alert waits, and some more."""
 
 
 def rate(metric: str, **labels: str) -> str:
