@@ -26,12 +26,16 @@ class Stored:
         Whether it is of the service that the objects scale.
     instance
         The unit an autoscaler adds; None when the series names none.
+    copies
+        What each copy of it that the server holds has of labels beside these: one without any where it is
+        there once.
     """
 
     labels: Mapping[str, str]
     emitter: str
     ours: bool = True
     instance: str | None = None
+    copies: tuple[Mapping[str, str], ...] = ({},)
 
 
 @dataclass(frozen=True)

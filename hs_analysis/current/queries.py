@@ -8,6 +8,7 @@ another time, the highest value of each instance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -16,7 +17,7 @@ from hs_analysis.catalogue import Catalogue, Names, Signal, Source, Term
 from hs_analysis.controllers.hpa import Surge
 from hs_analysis.current.documents import Definitions, resolved
 from hs_analysis.current.model import How, Known, Stored
-from hs_analysis.current.selectors import Row, copied, joined, misfit, rows_of
+from hs_analysis.current.selectors import Row, copied, copy_labels, joined, misfit, rows_of
 from hs_analysis.promql import Form, Refused, Selector, parse, require_kinds
 from hs_analysis.promql.forms import (
     BUCKET,
@@ -35,6 +36,7 @@ from hs_analysis.promql.forms import (
     Union,
     is_scalar,
     walk,
+    without_matchers,
 )
 from hs_analysis.replay.signals import IN_FRONT, Quantile
 from hs_analysis.schema.aligned import POOL_ROLES
@@ -53,6 +55,10 @@ FOLLOWS_LOAD = (
     "above the highest load that ran it is not known, and the replay holds the count"
 )
 
+COPIES = (
+    "it adds up {copies} copies of each series of {metric}, which differ in {label} alone, and reads {copies}"
+    " times the load: take max without ({label}) of each series first"
+)
 _NO_VALUE = "has no value at counts that never ran"
 _OF_ONE_ITSELF = ("sum", "avg", "max", "min")
 """Aggregations that make of one series that series."""
@@ -138,6 +144,12 @@ class _QueryPart:
         """Numbers of its series."""
         return frozenset(row.number for row in self.rows)
 
+    @property
+    def copies(self) -> int | None:
+        """How often each of its series is there; None where they differ in that."""
+        counts = set(Counter(row.number for row in self.rows).values())
+        return counts.pop() if len(counts) == 1 else None
+
 
 def read_query(
     text: str, pool: str, known: Known, catalogue: Catalogue, definitions: Definitions | None = None
@@ -170,6 +182,7 @@ def read_query(
         notes.clear()
         within, highest_s = _within_highest(form)
         parts = _parts(within, known.series, notes)
+        notes += _copies_read(parts, known)
         read = _of_parts(parts, pool, known, catalogue, tuple(notes))
         return replace(read, highest_s=highest_s) if isinstance(read, Query) else read
     except Refused as refused:
@@ -234,7 +247,8 @@ def _quantile(
         over = f"the {form.quantile:g} quantile of {signal.id} over {part.range_s:g} s"
         return f"{over} {_NO_VALUE}: {known.unmodelled[name, role]}"
     said = (*notes, FOLLOWS_LOAD)
-    answer = QuantileAnswer(form, source.scale)
+    # The history holds one copy of each series, without what tells it apart.
+    answer = QuantileAnswer(without_matchers(form, copy_labels(known.series)), source.scale)
     return Query(name, role, "ratio", "avg", source.scale / factor, 0.0, said, answer=answer)
 
 
@@ -399,9 +413,32 @@ def _aggregates(form: Form) -> bool:
 
 def _rows_inside(form: Aggregate, series: Sequence[Stored]) -> tuple[Row, ...]:
     inner = form.of
-    while isinstance(inner, Aggregate):
+    while isinstance(inner, Aggregate) and _of_one_copy(inner, series) is None:
         inner = inner.of
     return _leaf(inner, series).rows
+
+
+def _of_one_copy(form: Form, series: Sequence[Stored]) -> _QueryPart | None:
+    """Return the series of which an aggregation takes each once, whatever copies there are; else None.
+
+    With one group alone only where nothing but copies is merged: at another count it may merge instances.
+    """
+    if not isinstance(form, Aggregate) or isinstance(form.of, Aggregate):
+        return None
+    if form.function not in ("max", "min", "avg"):
+        return None
+    part = _leaf(form.of, series)
+    groups: dict[tuple[tuple[str, str], ...], set[int]] = {}
+    for row in part.rows:
+        groups.setdefault(_grouped(row, form), set()).add(row.number)
+    each = [number for numbers in groups.values() for number in numbers]
+    dropped = {name for row in part.rows for name in row.labels if name in form.labels}
+    of_copies = form.without and dropped <= copy_labels(series)
+    if len(each) > len(groups) or len(set(each)) < len(each) or not (of_copies or len(groups) > 1):
+        return None
+    name = ("__name__", part.metric)
+    rows = (Row(min(numbers), dict((*labels, name))) for labels, numbers in groups.items())
+    return replace(part, rows=tuple(rows))
 
 
 def _scaled(part: _QueryPart, scale: float, sign: float) -> _QueryPart:
@@ -464,7 +501,7 @@ def _ratio(
 
 def _aggregated(form: Form, series: Sequence[Stored]) -> _QueryPart:
     """Return one metric and what is made of its series: ``sum``, ``avg`` or ``count``."""
-    if not isinstance(form, Aggregate):
+    if not isinstance(form, Aggregate) or _of_one_copy(form, series):
         part = _leaf(form, series)
         if len(part.rows) > 1:
             what = f"it gives {len(part.rows)} series, and an autoscaler takes one: say how they add up"
@@ -475,13 +512,13 @@ def _aggregated(form: Form, series: Sequence[Stored]) -> _QueryPart:
             return replace(_leaf(form.of, series), over="sum")
         _refuse(f"the {form.function} over instances {_NO_VALUE}: a replay knows their mean", form.place)
     inner = form.of
-    if isinstance(inner, Aggregate):
+    if isinstance(inner, Aggregate) and _of_one_copy(inner, series) is None:
         part = _aggregated_within(inner, series)
         over = _OVER.get((form.function, part.over))
         if over is None:
             _refuse(f"{form.function} of {inner.function} {_NO_VALUE}", form.place)
     else:
-        part, over = _leaf(inner, series), form.function
+        part, over = _of_copies(_leaf(inner, series), form), form.function
     groups = {_grouped(row, form) for row in part.rows}
     if len(groups) > 1:
         _refuse(f"it gives {len(groups)} series, and an autoscaler takes one", form.place)
@@ -490,13 +527,28 @@ def _aggregated(form: Form, series: Sequence[Stored]) -> _QueryPart:
 
 def _is_one_of_no_pool(form: Aggregate, series: Sequence[Stored]) -> bool:
     """Whether an aggregation is over one series that no instance of a pool exports: it is that series."""
-    rows = _rows_inside(form, series)
-    return len(rows) == 1 and series[rows[0].number].emitter not in POOL_ROLES
+    numbers = {row.number for row in _rows_inside(form, series)}
+    return len(numbers) == 1 and series[min(numbers)].emitter not in POOL_ROLES
+
+
+def _of_copies(part: _QueryPart, form: Aggregate) -> _QueryPart:
+    """Return a metric whose every series is added up, or counted, as often as there are copies of it.
+
+    Raises
+    ------
+    Refused
+        Where some series are there more often than others.
+    """
+    if form.function not in ("sum", "avg", "count"):
+        return part
+    if part.copies is None:
+        _refuse(f"{form.function} takes some series of {part.metric} more often than others", form.place)
+    return _scaled(part, 1.0 if form.function == "avg" else float(part.copies), part.sign)
 
 
 def _aggregated_within(form: Aggregate, series: Sequence[Stored]) -> _QueryPart:
     """Return a metric that is aggregated within each instance first."""
-    part = _leaf(form.of, series)
+    part = _of_copies(_leaf(form.of, series), form)
     groups: dict[tuple[tuple[str, str], ...], set[str | None]] = {}
     for row in part.rows:
         groups.setdefault(_grouped(row, form), set()).add(series[row.number].instance)
@@ -518,6 +570,9 @@ def _leaf(form: Form, series: Sequence[Stored]) -> _QueryPart:
     factor = _factor(form)
     if factor is not None:
         return _scaled(_leaf(factor[0], series), factor[1], 1.0)
+    once = _of_one_copy(form, series)
+    if once is not None:
+        return once
     match form:
         case Selector():
             return _picked(form, series, "gauge", 0.0, form.place)
@@ -666,6 +721,17 @@ def _query(
     span, surge = ranges.pop()
     said = (*notes, HELD_IN_FRONT) if signal.id == IN_FRONT else notes
     return Query(signal.id, role, adds, over, scale, span or DEFAULT_RANGE_S, said, surge=surge)
+
+
+def _copies_read(parts: Sequence[_QueryPart], known: Known) -> list[str]:
+    """Return which sums take copies of series for more load; of a ratio none does."""
+    if any(part.side == "den" for part in parts):
+        return []
+    several = [part for part in parts if part.over == "sum" and (part.copies or 1) > 1]
+    return [
+        COPIES.format(metric=one.metric, copies=one.copies, label=next(iter(copy_labels(known.series))))
+        for one in several
+    ]
 
 
 _Candidate = tuple[Signal, Source, tuple[tuple[Term, _QueryPart], ...]]

@@ -17,7 +17,10 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Row:
-    """A series that was picked: its number in the history, and its labels as the query sees them."""
+    """A series that was picked: its number in the history, and its labels as the query sees them.
+
+    Each copy of it that the server holds is a row of its own.
+    """
 
     number: int
     labels: Mapping[str, str]
@@ -31,11 +34,17 @@ def rows_of(selector: Selector, series: Sequence[Stored]) -> tuple[Row, ...]:
     Refused
         When it picks none: names the matcher, the values that exist and the nearest.
     """
-    labels = [one.labels for one in series]
-    found = tuple(Row(number, labels[number]) for number in picked(selector, labels))
+    rows = [Row(number, {**one.labels, **copy}) for number, one in enumerate(series) for copy in one.copies]
+    found = tuple(rows[place] for place in picked(selector, [row.labels for row in rows]))
     if not found:
-        raise Refused(f"not in this history: {_why_nothing(selector, series)}", where=selector.place)
+        why = _why_nothing(selector, [row.labels for row in rows])
+        raise Refused(f"not in this history: {why}", where=selector.place)
     return found
+
+
+def copy_labels(series: Sequence[Stored]) -> frozenset[str]:
+    """Return the labels in which copies of a series differ."""
+    return frozenset(name for one in series for copy in one.copies for name in copy)
 
 
 def copied(rows: Iterable[Row], form: CopiedLabel) -> tuple[Row, ...]:
@@ -73,9 +82,8 @@ def _values(labels: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels.get(name, "") for name in names)
 
 
-def _why_nothing(selector: Selector, series: Sequence[Stored]) -> str:
+def _why_nothing(selector: Selector, labels: Sequence[Mapping[str, str]]) -> str:
     """Return which matcher nothing passes, with the values that exist."""
-    labels = [one.labels for one in series]
     names = tuple(matcher for matcher in selector.matchers if matcher.label == NAME)
     named = [labels[number] for number in picked(Selector(names), labels)]
     if not named:

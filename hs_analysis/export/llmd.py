@@ -17,7 +17,7 @@ from hs_analysis.controllers.hpa import RatePolicy, Rules
 from hs_analysis.export import blanks, keda, kubernetes, model, rules, translated
 from hs_analysis.export.calibration import CALIBRATION_SUFFIX, calibration_record
 from hs_analysis.export.model import Export, ExportOptions, Loss, PrometheusAccess
-from hs_analysis.export.queries import quoted
+from hs_analysis.export.queries import of_one_copy, quoted
 from hs_analysis.export.slo_aware import SLO_AWARE_SUFFIX, slo_aware_file
 from hs_analysis.policy.model import Policy
 
@@ -158,10 +158,12 @@ def _trigger(
     pods, access = _pods(role, options), options.access(role)
     if role == "prefill" and capacity is not None:
         selector = f"namespace={namespace},producer_name={quoted(PRODUCER)},endpoint_name=~{quoted(pods)}"
-        query = f"sum({GAUGE}{{{selector}}}) / {model.plain_number(capacity.value)}"
+        gauge = of_one_copy(f"{GAUGE}{{{selector}}}", options.dedup_label)
+        query = f"sum({gauge}) / {model.plain_number(capacity.value)}"
         return _prometheus(OF_THE_GUIDE[0], query, queue_budget_s(policy, options), access)
     if role == "decode" and usage:
-        query = f"sum(vllm:kv_cache_usage_perc{{namespace={namespace},pod=~{quoted(pods)}}})"
+        picked = f"vllm:kv_cache_usage_perc{{namespace={namespace},pod=~{quoted(pods)}}}"
+        query = f"sum({of_one_copy(picked, options.dedup_label)})"
         return _prometheus(OF_THE_GUIDE[1], query, usage, access)
     return None
 

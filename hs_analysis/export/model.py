@@ -361,6 +361,8 @@ class ExportOptions:
         changes most first.
     advised_against
         Why a policy that is not recommended is not, in one clause.
+    dedup_label
+        Label in which copies of a series differ on the user's Prometheus; None where nothing tells of any.
     """
 
     namespace: str | None = None
@@ -382,6 +384,7 @@ class ExportOptions:
     runbook_url: str | None = None
     costs: Mapping[str, str] = field(default_factory=dict)
     advised_against: str = ""
+    dedup_label: str | None = None
 
     def access(self, role: str) -> PrometheusAccess:
         """Return how Prometheus is reached for a pool: as today, else at the address."""

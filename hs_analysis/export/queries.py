@@ -330,6 +330,7 @@ def _word_pattern(pods: Sequence[str], role: str) -> str:
 
 _UNNARROWED = "is a query of yours, taken as it is: it must pick the series of this service and role itself"
 _PLAIN_METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
+_PLAIN_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -389,7 +390,7 @@ def expression(
             selector = PromqlSelector((), None, not narrowed, _UNNARROWED if narrowed else "")
         instance, note = _instance_labels(part.wanted) if pool == "mean" else ((), "")
         matchers = (*part.where, *selector.matchers)
-        vector = _vector(part.term.metric, matchers, selector.join, recipe.read, window)
+        vector = _vector(part, matchers, selector.join, recipe.read, window)
         texts.append(_pooled(vector, pool, instance))
         exact &= selector.exact
         for warning in filter(None, (selector.warning, note)):
@@ -457,7 +458,7 @@ def instance_count(
     if not labels or is_query(metric):
         return PromqlExpression("", window, False, (f"{metric}: no label names the instance",))
     selector = select(_context(part, series, service))
-    vector = _vector(metric, (*part.where, *selector.matchers), selector.join, recipe.read, window)
+    vector = _vector(part, (*part.where, *selector.matchers), selector.join, recipe.read, window)
     warnings = (f"{metric}: {selector.warning}",) if selector.warning else ()
     return PromqlExpression(
         f"count(count by ({', '.join(labels)}) ({vector}))", window, selector.exact, warnings
@@ -516,6 +517,7 @@ class _InputSeries:
     service: str | None
     instance: str | None
     interval_s: float | None
+    copy_label: str | None
 
 
 @dataclass(frozen=True)
@@ -527,9 +529,14 @@ class _TermSeries:
     wanted: tuple[_InputSeries, ...]
     others: tuple[_InputSeries, ...]
 
+    @property
+    def copy_label(self) -> str | None:
+        """Label in which copies of its series differ; None where there are no copies."""
+        return next((row.copy_label for row in self.wanted if row.copy_label), None)
+
 
 def _rows(series: pl.DataFrame) -> list[_InputSeries]:
-    columns = series.select("labels", "emitter_role", "service", "instance", "interval_s")
+    columns = series.select("labels", "emitter_role", "service", "instance", "interval_s", "copy_label")
     return [_InputSeries(_as_dict(labels), *rest) for labels, *rest in columns.iter_rows()]
 
 
@@ -594,18 +601,29 @@ def _instance_labels(rows: Sequence[_InputSeries]) -> tuple[tuple[str, ...], str
 
 
 def _vector(
-    metric: str, matchers: Sequence[PromqlMatcher], join: PodJoin | None, read: str, window: float
+    part: _TermSeries, matchers: Sequence[PromqlMatcher], join: PodJoin | None, read: str, window: float
 ) -> str:
-    over = duration(window)
-    if is_query(metric):
-        return f"{'rate' if read == 'rate' else 'avg_over_time'}(({metric})[{over}:])"
+    metric, over = part.term.metric, duration(window)
     inside = [str(matcher) for matcher in matchers]
     name = metric
-    if not _PLAIN_METRIC.fullmatch(metric):
+    if is_query(metric):
+        name, inside, over = f"({metric})", [], f"{over}:"
+    elif not _PLAIN_METRIC.fullmatch(metric):
         name, inside = "", [f"__name__={quoted(metric)}", *inside]
     picked = f"{name}{{{','.join(inside)}}}" if inside else name
-    text = f"{'rate' if read == 'rate' else 'avg_over_time'}({picked}[{over}])"
+    text = of_one_copy(f"{'rate' if read == 'rate' else 'avg_over_time'}({picked}[{over}])", part.copy_label)
     return _joined(text, join) if join else text
+
+
+def of_one_copy(vector: str, label: str | None) -> str:
+    """Return each series once where a server holds it several times over, told apart by a label.
+
+    The highest copy: one whose scraper has just started, or lost scrapes, tells less than the pod did.
+    Unchanged without a label; a server that holds one copy answers the same either way.
+    """
+    if label is None:
+        return vector
+    return f"max without ({label if _PLAIN_LABEL.fullmatch(label) else quoted(label)}) ({vector})"
 
 
 def _joined(text: str, join: PodJoin) -> str:

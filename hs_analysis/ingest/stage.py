@@ -473,7 +473,7 @@ def _from_staged(
     members = _series_pieces(intake, staging, how.dedup_label)
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
     catalogue = with_user_rows(load_catalogue(), how)
-    series = _series_frame(keys, catalogue, how)
+    series = _series_frame(keys, catalogue, how, [members[key].values for key in keys])
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known_series(series, discovery, how)
     stored = _stored_series(keys, members, series, catalogue, looking_back, before)
@@ -651,11 +651,12 @@ def _skipped(discovery: Discovery) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True)
 class _SeriesPieces:
-    """The pieces of a series, and those of its replicas that hold less and are left out."""
+    """The pieces of a series, those of its replicas that hold less, and what they are told apart by."""
 
     pieces: list[Piece]
     copies: list[Piece]
     increases: bool = False
+    values: tuple[str, ...] = ()
 
 
 def _series_pieces(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[Key, _SeriesPieces]:
@@ -673,11 +674,14 @@ def _series_pieces(intake: Intake, staging: Staging, dedup_label: str | None) ->
     for key, copies in replicas.items():
         _, _, pieces, increases = min(copies, key=lambda copy: copy[:2])
         others = [p for copy in copies if copy[2] is not pieces for p in copy[2]]
-        found[key] = _SeriesPieces(pieces, others, increases)
+        values = tuple(sorted(copy[1] for copy in copies if copy[1]))
+        found[key] = _SeriesPieces(pieces, others, increases, values)
     return found
 
 
-def _series_frame(keys: Sequence[Key], catalogue: Catalogue, how: Reading) -> pl.DataFrame:
+def _series_frame(
+    keys: Sequence[Key], catalogue: Catalogue, how: Reading, copies: Sequence[Sequence[str]]
+) -> pl.DataFrame:
     identities = identify([(capture, dict(labels)) for capture, labels in keys], catalogue, how)
     metrics = [dict(labels).get("__name__", "") for _, labels in keys]
     signals = {metric: catalogue.first_signal(metric) for metric in set(metrics)}
@@ -698,6 +702,8 @@ def _series_frame(keys: Sequence[Key], catalogue: Catalogue, how: Reading) -> pl
         "kind": [kinds[metric] for metric in metrics],
         "capture": [capture for capture, _ in keys],
         "source": [who.exporter for who in identities],
+        "copy_label": [how.dedup_label] * len(keys),
+        "copies": [list(values) if how.dedup_label else None for values in copies],
     }
     later = {name: [None] * len(keys) for name in SERIES.names if name not in columns}
     return pl.DataFrame(columns | later, schema=empty(SERIES).schema)

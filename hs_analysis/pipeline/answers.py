@@ -121,7 +121,8 @@ def with_answers(
 
 
 _MEAN = re.compile(
-    r"sum\(rate\((?P<family>[A-Za-z_:][\w:]*)_sum(?P<matchers>\{[^{}]*\})?\[\w+\]\)\) / .*?"
+    r"sum\((?:max without \([^()]*\) \()?"
+    r"rate\((?P<family>[A-Za-z_:][\w:]*)_sum(?P<matchers>\{[^{}]*\})?\[\w+\]\)+ / .*?"
     r"(?: (?P<sign>[*/]) (?P<factor>[0-9.e+-]+))?",
     re.DOTALL,
 )

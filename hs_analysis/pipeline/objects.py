@@ -115,7 +115,11 @@ def deployed(
         return Deployed(own, "a policy on hold has no object")
     if policy.controller == "heteroscale":
         return Deployed(control_of(load(dump(policy))))
-    options = ExportOptions(scrape_interval_s=interval_s, kubernetes=kubernetes_of(settings))
+    options = ExportOptions(
+        scrape_interval_s=interval_s,
+        kubernetes=kubernetes_of(settings),
+        dedup_label=settings.reading.dedup_label,
+    )
     made = export(policy, policy.controller, options)
     pools = own.pools if isinstance(own, Autoscaler) else {}
     if policy.mode == "periodic" and not pools:
@@ -208,6 +212,7 @@ def deployed_as(
         scrape_interval_s=interval_s,
         kubernetes=kubernetes_of(settings),
         measured=measured_of(derived, frame, settings.slo),
+        dedup_label=settings.reading.dedup_label,
     )
     if target == "llmd":  # its queries name pods
         names = names_of(frame.service, tuple(frame.pools), settings.cluster, None, {}, series, alone=False)
@@ -527,10 +532,13 @@ def stored_series(series: pl.DataFrame, service: str) -> tuple[Stored, ...]:
     from hs_analysis.current import Stored
 
     found: dict[tuple[tuple[str, str], ...], Stored] = {}
-    rows = series.select("metric", "labels", "emitter_role", "service", "instance").iter_rows()
-    for metric, labels, role, owner, instance in rows:
+    names = ("metric", "labels", "emitter_role", "service", "instance", "copy_label", "copies")
+    for metric, labels, role, owner, instance, told_by, values in series.select(names).iter_rows():
         named = {name: value for name, value in label_map(labels).items() if value} | {NAME: metric}
-        found.setdefault(tuple(sorted(named.items())), Stored(named, role, owner == service, instance))
+        copies = tuple({told_by: value} for value in values or ()) or ({},)
+        found.setdefault(
+            tuple(sorted(named.items())), Stored(named, role, owner == service, instance, copies)
+        )
     return tuple(found.values())
 
 

@@ -147,6 +147,7 @@ def _options(
         watched=_watched(frame, series, work.settings),
         runbook_url=work.settings.runbook_url,
         edited=one.stamp,
+        dedup_label=work.settings.reading.dedup_label,
     )
 
 
@@ -410,8 +411,6 @@ def _input_warnings(work: Work) -> list[dict[str, str]]:
     found += [{"code": "input_warning", "text": f"{w['name']}: {w['text']}"} for w in counts["warnings"]]
     findings = tables.read(work.run, "findings")
     found += summary.failed_warnings(findings) + summary.idle_warnings(findings)
-    if label := work.settings.reading.dedup_label:
-        found.append(summary.replicas_removed_warning(label))
     if work.settings.excluded:
         found.append(summary.excluded_warning(work.settings.excluded))
     return found

@@ -340,16 +340,6 @@ def unseen_warnings(service: str, notes: Sequence[str]) -> list[dict[str, str]]:
     ]
 
 
-def replicas_removed_warning(label: str) -> dict[str, str]:
-    """Say that targets are of one copy, while the user's Prometheus may hold, and a query add up, several."""
-    text = (
-        f"copies that differ in {label} were left out, and targets are of one copy: where the server that is "
-        f'asked keeps them all, add {label}="…" to every exported query, or its sums count each pod more '
-        "than once"
-    )
-    return {"code": "replicas_removed", "text": text}
-
-
 def no_history_warning(tests: int) -> dict[str, str]:
     """Return the warning that an input of benchmark points alone gives no policy.
 

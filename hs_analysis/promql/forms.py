@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
 from hs_analysis.errors import InputError
 
@@ -221,6 +221,21 @@ def walk(form: Form | Subquery) -> Iterator[Form | Subquery]:
 def selectors(form: Form) -> tuple[Selector, ...]:
     """Return the distinct selectors of a form, in the order of the text."""
     return tuple(dict.fromkeys(one for one in walk(form) if isinstance(one, Selector)))
+
+
+def without_matchers(form: Any, labels: Collection[str]) -> Any:
+    """Return a form whose selectors ask nothing of some labels."""
+    match form:
+        case Selector():
+            kept = tuple(one for one in form.matchers if one.label not in labels)
+            return replace(form, matchers=kept)
+        case Binary() | Union():
+            left, right = without_matchers(form.left, labels), without_matchers(form.right, labels)
+            return replace(form, left=left, right=right)
+        case Number():
+            return form
+        case _:
+            return replace(form, of=without_matchers(form.of, labels))
 
 
 def is_scalar(form: Form) -> bool:

@@ -71,6 +71,13 @@ SERIES = pa.schema(
             "",
             "how the scale is known: values, siblings, help, assumed or mismatch, and the range seen",
         ),
+        _field(
+            "copy_label",
+            pa.string(),
+            "",
+            "label in which copies of the series differ (--dedup-label); null = none was given",
+        ),
+        _field("copies", pa.list_(pa.string()), "", "its values, sorted, of which one copy is stored"),
     ],
     metadata={"table": "series", "grain": "one row per series"},
 )

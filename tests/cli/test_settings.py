@@ -171,17 +171,6 @@ def test_a_service_that_is_not_there_is_told(here: Path, dumps: Path) -> None:
     assert call("doctor", dumps, "--service", "demo/m").exit_code == 0
 
 
-def test_replicas_that_were_left_out_are_told_of(here: Path, small_dumps: Callable[[int], Path]) -> None:
-    """Targets are of one copy; a server that keeps several answers an exported sum several times as high."""
-    run = here / "run"
-    done = call("run", small_dumps(2), "--run-dir", run, "--dedup-label", "prometheus_replica")
-    assert done.exit_code == 0, done.output
-    found = json.loads((run / "summary.json").read_text())["warnings"]
-    (text,) = [one["text"] for one in found if one["code"] == "replicas_removed"]
-    assert 'add prometheus_replica="…" to every exported query' in text
-    assert "warning (replicas_removed)" in done.stdout
-
-
 def test_excluded_stretches_and_events_reach_the_answer(
     here: Path, small_dumps: Callable[[int], Path]
 ) -> None:

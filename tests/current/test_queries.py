@@ -457,3 +457,52 @@ def test_a_target_meets_the_signal_in_its_unit():
 def test_quantities(text, value):
     """Kubernetes' suffixes."""
     assert quantity(text) == value
+
+
+COPIES = replace(
+    KNOWN, series=tuple(replace(one, copies=({"replica": "a"}, {"replica": "b"})) for one in KNOWN.series)
+)
+"""The same history on a server that keeps what two scrapers delivered."""
+
+
+@pytest.mark.parametrize(
+    ("text", "signal", "scale", "noted"),
+    [
+        # The signal's unit per unit of the answer: a sum over both copies is twice the load.
+        (f"sum(rate({TOKENS}[2m]))", "decode_tps", 0.5, True),
+        (f"sum(max without (replica) (rate({TOKENS}[2m])))", "decode_tps", 1.0, False),
+        (f"sum(max by (pod) (rate({TOKENS}[2m])))", "decode_tps", 1.0, False),
+        (f"sum(sum by (pod) (rate({TOKENS}[2m])))", "decode_tps", 0.5, True),
+        (f'sum(rate(vllm:generation_tokens_total{{{OURS},replica="b"}}[2m]))', "decode_tps", 1.0, False),
+        (f"avg(avg_over_time({K}{{{DECODE}}}[2m]))", "kv_usage", 1.0, False),
+        (f"sum({RUNNING}) / count({RUNNING})", "running", 1.0, False),
+        (MEAN, "ttft", 1.0, False),
+    ],
+)
+def test_copies_of_two_scrapers_are_counted_as_often_as_the_query_does(text, signal, scale, noted):
+    found = read(text, of=COPIES)
+    assert (found.signal, found.scale) == (signal, pytest.approx(scale))
+    assert any("2 copies of each series" in note for note in found.notes) == noted
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"rate({TTFT}_count[2m])", "it gives 2 series"),
+        (
+            f"sum(rate({TOKENS.replace('{', '{replica=' + chr(34) + 'c' + chr(34) + ',')}[2m]))",
+            "replica is a",
+        ),
+    ],
+)
+def test_copies_that_a_query_does_not_put_together_are_not_read(text, says):
+    assert says in read(text, of=COPIES)
+
+
+def test_a_quantile_of_one_copy_is_answered_by_the_one_that_is_stored():
+    buckets = f'{TTFT}_bucket{{replica="b"}}'
+    found = read(f"histogram_quantile(0.9, sum by (le) (rate({buckets}[5m])))", of=COPIES)
+    assert (
+        found.answer.form
+        == read(f"histogram_quantile(0.9, sum by (le) (rate({TTFT}_bucket[5m])))", of=COPIES).answer.form
+    )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from export.prometheus_server import instant, over, prometheus_with, read_query_range
 from export.scenes import full_policy, series_frame
@@ -211,6 +212,64 @@ def test_a_pool_total_is_the_mean_times_the_instances(recordings):
     ((_, mean),) = instant(recording.url, made.expr, at)
     ((_, total),) = instant(recording.url, pool_total(made.expr), at)
     assert total == pytest.approx(mean * len(pods), rel=1e-9)
+
+
+LATE_S = 4.0
+"""How long after the first scraper the second one reads a target [s]."""
+
+
+def of_two_scrapers(series):
+    """Return every series twice, as two servers scraped it: the second sees what the target counts later."""
+    found = []
+    for row in series:
+        t, v = np.array([[float(at), float(value)] for at, value in row["values"]]).T
+        known = np.isfinite(v)
+        is_counter = row["metric"]["__name__"].endswith(("_total", "_sum", "_count", "_bucket"))
+        later = np.interp(t + LATE_S, t[known], v[known]) if is_counter and known.any() else v
+        steps = np.diff(v, append=v[-1:]) < 0  # nothing is known of a counter between its end and its restart
+        later = np.where(steps, v, later)
+        pairs = [[at + LATE_S, f"{value:.10g}"] for at, value in zip(t, later, strict=True)]
+        found += [
+            {"metric": {**row["metric"], "replica": name}, "values": values}
+            for name, values in (("a", row["values"]), ("b", pairs))
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def doubled(recordings):
+    """A server that holds what two scrapers delivered of a sample, and what ingest makes of that."""
+    single = recordings("dynamo-pd")
+    with prometheus_with(of_two_scrapers(single.series)) as url:
+        told = pl.Series([["a", "b"]] * single.frame.height)
+        yield (
+            single,
+            url,
+            single.frame.with_columns(pl.lit("replica").alias("copy_label"), told.alias("copies")),
+        )
+
+
+@pytest.mark.parametrize(("name", "role"), DYNAMO)
+def test_two_copies_of_every_series_count_once(doubled, name, role):
+    """What two scrapers delivered gives the pool's own value, and gave a total twice as high."""
+    single, url, frame = doubled
+    signal, source = single.source(name, role)
+    how = {"service": "demo/m-large", "window_s": WINDOW_S}
+    made = expression(signal, source, role, frame, **how)
+    careless = expression(signal, source, role, single.frame, **how)
+    values, summed = [], []
+    for at in np.linspace(single.start + 3 * WINDOW_S, single.end, 40).round():
+        expected = single.expected(signal, source, role, at, made.window_s)
+        if expected is None or expected < 1e-9:
+            continue
+        ((labels, value),) = instant(url, made.expr, at)
+        assert labels == {}
+        ((_, twice),) = instant(url, careless.expr, at)
+        values.append(value / expected)
+        summed.append(twice / expected)
+    assert len(values) >= 20
+    assert np.median(values) == pytest.approx(1.0, abs=0.01)
+    assert np.median(summed) == pytest.approx(2.0 if signal.pool == "sum" else 1.0, abs=0.02)
 
 
 def policy_of(recording):
