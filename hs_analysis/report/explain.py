@@ -22,6 +22,7 @@ from hs_analysis.report.replica_words import replica_text
 from hs_analysis.report.rolling_words import coverage_text
 from hs_analysis.report.sweep_explain import explained, kind_of, links, sweep_of
 from hs_analysis.report.wording import on_type, signal_label, unit_of
+from hs_analysis.schema.constants import CLAIM_CHANCE
 from hs_analysis.schema.names import POOL_ROLES
 
 __all__ = ["explain", "kinds", "text"]
@@ -65,9 +66,9 @@ def explain(
     Returns
     -------
     dict
-        link, run, service, title, measure, value, unit, interval, status, reasons, numbers, window, method,
-        formula, basis, metrics, made_by, rows, inputs, see_also, refs. ``value`` is None where it was
-        refused; then ``reasons`` says why. Plain data, ready for JSON.
+        link, run, service, title, measure, value, unit, interval, interval_is, status, reasons, numbers,
+        window, method, formula, basis, metrics, made_by, rows, inputs, see_also, refs. ``value`` is None
+        where it was refused; then ``reasons`` says why. Plain data, ready for JSON.
 
     Raises
     ------
@@ -147,6 +148,7 @@ def _explained(
             "value": linked.entry.get(value_key),
             "unit": _unit(linked),
             "interval": linked.entry.get(interval_key),
+            "interval_is": _interval_is(linked),
             "status": _status(linked),
             "reasons": _reasons(linked.entry),
             "numbers": _numbers(linked),
@@ -161,6 +163,13 @@ def _explained(
         }
         | _tail(linked.kind, link, summary, service)
     )
+
+
+def _interval_is(linked: LinkedEntry) -> str:
+    """Return what the interval of a number is: of few births their range, for no 95 % interval exists."""
+    births = linked.entry.get("births") if linked.kind == "startup" else None
+    few = births and 2.0 ** (1 - births) > CLAIM_CHANCE
+    return f"range of all {births} births" if few else "95 % interval"
 
 
 def _ratio_test(linked: LinkedEntry, summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -188,7 +197,7 @@ def _of_chart(
             "this run draws no such chart", where=link.path, hint="copy the link from the report"
         )
     nothing: dict[str, Any] = dict.fromkeys(("value", "interval", "rows"))
-    nothing |= dict.fromkeys(("measure", "unit", "status", "formula", "basis"), "")
+    nothing |= dict.fromkeys(("measure", "unit", "interval_is", "status", "formula", "basis"), "")
     nothing |= {name: [] for name in ("reasons", "numbers", "metrics", "see_also", "refs")}
     words = {"title": "chart of when each signal was recorded", "method": chart_links.COVERAGE}
     makers = {"made_by": list((made_by or {}).get("signals", ()))}

@@ -56,7 +56,7 @@ def _number(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what the link stands for: the number with unit, interval and status, then in full."""
     value, status = explanation["value"], explanation["status"]
     if value is not None:
-        amount = _amount(value, explanation["unit"], explanation["interval"])
+        amount = _amount(value, explanation["unit"], explanation["interval"], explanation["interval_is"])
         yield explanation["measure"], f"{amount}, {status}" if status else amount
         yield "exactly", _exact(value, explanation["interval"])
     elif status in ("refused", "unknown") and explanation["measure"]:
@@ -88,12 +88,12 @@ def _listed(label: str, values: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield (label if index == 0 else ""), value
 
 
-def _amount(value: Any, unit: str, between: Any) -> str:
+def _amount(value: Any, unit: str, between: Any, between_is: str = "95 % interval") -> str:
     base, _, per = unit.partition(" per ")
     shown, shown_unit = quantity(value, base)
     words = " ".join(part for part in (shown, shown_unit, f"per {per}" if per else "") if part)
     ends = interval(between, base)
-    return f"{words} (95 % interval {ends})" if ends else words
+    return f"{words} ({between_is} {ends})" if ends else words
 
 
 def _exact(value: float, between: Any) -> str:

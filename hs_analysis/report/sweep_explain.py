@@ -48,6 +48,7 @@ def explained(
         "value": sweep.get("ratio"),
         "unit": "prefill ÷ decode",
         "interval": None,
+        "interval_is": "",
         "status": sweep.get("status"),
         "reasons": [{"code": "", "text": "", "value": None, "limit": None} | dict(reason)] if reason else [],
         "numbers": _numbers(sweep, found),

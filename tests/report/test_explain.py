@@ -19,6 +19,7 @@ from hs_analysis.schema.results import (
     PdRatio,
     Reason,
     SignalVerdict,
+    Startup,
     Threshold,
 )
 
@@ -490,3 +491,25 @@ def test_a_run_without_answers_is_no_crash():
         explain(evidence.parse(path("derive", "pd_ratio")), nothing, {})
     with pytest.raises(UsageError, match="no service at all"):
         explain(evidence.parse(path("derive", "pd_ratio")), {"services": []}, {})
+
+
+@pytest.mark.parametrize(
+    ("births", "said"), [(3, "range of all 3 births"), (5, "range of all 5 births"), (6, "95 % interval")]
+)
+def test_the_range_of_few_births_is_called_no_interval(births, said):
+    """Of fewer than six the range holds the median with less than 95 %: two in 2^n lie on one side."""
+    found = summary()
+    link = path("derive", "startup@decode")
+    found["services"][0]["startup"] = [
+        asdict(
+            Startup(
+                role="decode", value_s=118.0, ci=(100.0, 140.0), births=births, status="ok", evidence=link,
+                reason=Reason("measured", "median", float(births), 3.0),
+            )
+        )
+    ]  # fmt: skip
+    told = explain(evidence.parse(link), found, {})
+    assert told["interval_is"] == said
+    (line,) = [line for line in text(told).splitlines() if line.startswith("start-up")]
+    assert f"({said} " in line
+    assert ("95 %" in line) == (births >= 6)
