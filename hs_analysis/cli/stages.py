@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hs_analysis.cli import backtest, flag_values, gates, tables
+from hs_analysis.cli import backtest, gates, tables
 from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
@@ -228,13 +228,14 @@ def replay(
     """Replay, and print the backtest."""
     flags = (history, slo, method, beside, machine)
     ran = on_folder(run, "replay", settings.config, flags, out=out)
-    write_output(_replayed(ran, beside.policy or ()), out.output, no_color=out.no_color)
+    write_output(_replayed(ran), out.output, no_color=out.no_color)
 
 
-def _replayed(ran: Ran, given: Sequence[str] = ()) -> CommandOutput:
+def _replayed(ran: Ran) -> CommandOutput:
     """Return the backtest; people first read whom it leaves out, where it breaks the SLO, and what is odd."""
     from hs_analysis.pipeline.faults import policy_doubts
     from hs_analysis.pipeline.results import decisions, sections, unserved
+    from hs_analysis.pipeline.session import of_run
     from hs_analysis.report import first_line
     from hs_analysis.report.choice import choose
 
@@ -249,7 +250,7 @@ def _replayed(ran: Ran, given: Sequence[str] = ()) -> CommandOutput:
     for one in services:
         known = one | decided.get(one["service"], {})
         first += first_line.warnings(known, choose(known, ""), slo)
-    for file in flag_values.policies(given):
+    for file in of_run(ran.manifest).beside.policies:  # as they were replayed: a pipe is read once
         first += [f"look again: {text}" for text in policy_doubts(file.text, file.name)]
     return replace(found, blocks=lambda: [*first, *(b for one in services for b in backtest.replay(one))])
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from hs_analysis.cli.app import app
 from hs_analysis.cli.output import Table
 from hs_analysis.cli.stages import _replayed
 from hs_analysis.pipeline import results
@@ -62,21 +65,41 @@ def test_the_first_line(
 
 
 def test_an_odd_target_of_a_given_policy_stands_before_the_backtest(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A slip of thousands is replayed, but not without a word."""
     kept: dict[str, dict[str, Any]] = {"select": {"selection": []}, "replay": {"replay": backtest(0.01)}}
     monkeypatch.setattr(results, "sections", lambda folder, stage: [{"service": "s"} | kept[stage]])
     monkeypatch.setattr(results, "unserved", lambda folder, manifest: [])
     monkeypatch.setattr(results, "decisions", lambda folder, manifest: {})
-    ran: Any = SimpleNamespace(folder=Path("r"), manifest=SimpleNamespace(settings={}))
-    own = tmp_path / "own.yaml"
     text = (Path(__file__).resolve().parents[1] / "golden/simulated-days/policy.yaml").read_text("utf-8")
-    own.write_text(text, "utf-8")
-    assert isinstance(next(iter(_replayed(ran, [str(own)]).blocks())), Table)
     value = r"( +target_per_instance:\n(?: +#.*\n)* +value: )[\d.]+"
-    own.write_text(re.sub(value, r"\g<1>2.8111", text, count=1), "utf-8")
-    first = str(next(iter(_replayed(ran, [str(own)]).blocks())))
+    slip = re.sub(value, r"\g<1>2.8111", text, count=1)
+
+    def first_of(policy: str) -> object:
+        beside = {"policies": [{"name": "own.yaml", "text": policy}]}
+        ran: Any = SimpleNamespace(folder=Path("r"), manifest=SimpleNamespace(settings={"beside": beside}))
+        return next(iter(_replayed(ran).blocks()))
+
+    assert isinstance(first_of(text), Table)
     assert re.match(
-        rf"look again: {re.escape(str(own))}:\d+: spec.primaries\[0\].*: 2.8111 is far below", first
+        r"look again: own.yaml:\d+: spec.primaries\[0\].*: 2.8111 is far below", str(first_of(slip))
     )
+
+
+def test_a_given_policy_is_read_once(monkeypatch: pytest.MonkeyPatch, finished: Path, tmp_path: Path) -> None:
+    """A pipe has nothing left for a second reading, and what is doubted is what was replayed."""
+    run, own = Path(shutil.copytree(finished, tmp_path / "run")), tmp_path / "own.yaml"
+    text = (run / "policy.yaml").read_text("utf-8")
+    value = r"( +target_per_instance:\n(?: +#.*\n)* +value: )[\d.]+"
+    own.write_text(re.sub(value, r"\g<1>987654", text, count=1), "utf-8")
+    read, whole = [], Path.read_text
+
+    def counted(path: Path, *how: Any, **more: Any) -> str:
+        read.append(path.name)
+        return whole(path, *how, **more)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    done = CliRunner().invoke(app, ["replay", str(run), "--policy", str(own)], catch_exceptions=False)
+    assert (done.exit_code, read.count("own.yaml")) == (0, 1)
+    assert f"look again: {own}:" in " ".join(done.stdout.split("\n"))
