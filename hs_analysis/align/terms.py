@@ -247,12 +247,12 @@ def _steps_from_edge(limit: float, low: float | None, high: float) -> int:
 def _buckets(
     signal: Signal, source: Source, by_metric: Mapping[str, Sequence[_SeriesRow]]
 ) -> Iterator[tuple[int, float, _SeriesRow]]:
-    """Yield (generation of the name, upper edge, series) of a source's histogram."""
+    """Yield (generation of the name, upper edge in the signal's unit, series) of a source's histogram."""
     for generation, names in enumerate(source.names):
         for row in by_metric.get(f"{names.histogram}_bucket", []):
-            edge = _edge(row)
+            edge = _edge(row) if _matches(row.labels, names.terms[0].where) else None
             if edge is not None and _role(signal, source, row) is not None:
-                yield generation, edge, row
+                yield generation, source.edge(edge), row
 
 
 def _common_edges(own: Sequence[tuple[int, float, _SeriesRow]]) -> list[float]:

@@ -183,6 +183,10 @@ class Source:
         """Metrics of the formula under today's names."""
         return self.names[0].metrics
 
+    def edge(self, written: float) -> float:
+        """Return an edge of its histogram in the unit of the signal, rounded as edges are written."""
+        return float(f"{written * self.scale:.12g}")
+
     def reads(self, metric: str, labels: Mapping[str, str]) -> bool:
         """Whether a series enters the formula, under today's name or an older one."""
         terms = [term for names in self.names for term in names.terms if term.metric == metric]

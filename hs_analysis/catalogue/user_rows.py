@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 
-from hs_analysis.catalogue.rows import MAPPING, Catalogue, Exporter, Signal, Source, Term, factor
+from hs_analysis.catalogue.rows import (
+    HISTOGRAM_ENDINGS,
+    MAPPING,
+    Catalogue,
+    Exporter,
+    Signal,
+    Source,
+    Term,
+    factor,
+)
 from hs_analysis.errors import HsError, ManyErrors, UsageError
 from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.settings import MetricRow, Reading
@@ -56,8 +65,9 @@ def with_user_rows(catalogue: Catalogue, reading: Reading) -> Catalogue:
     names: set[str] = set()
     for where, metric, row in _rows(reading):
         try:
-            sources.setdefault(row.signal, []).append(_source(catalogue, where, metric, row))
-            names.add(metric)
+            source = _source(catalogue, where, metric, row)
+            sources.setdefault(row.signal, []).append(source)
+            names.update([metric] if source.histogram is None else histogram_parts(metric))
         except UsageError as error:
             faults.append(error)
     if faults:
@@ -93,6 +103,8 @@ def _source(catalogue: Catalogue, where: str, metric: str, row: MetricRow) -> So
         near = get_close_matches(row.signal, known, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"no signal {row.signal!r}", where=where, hint=hint + "`hsa signals` lists them")
+    if row.kind == "histogram":
+        return _histogram(signal, where, metric, row)
     counter = row.kind == "counter"
     if counter and signal.pool != "sum":
         what = f"a counter can't carry {signal.id}, which is a {signal.pool} over the pool"
@@ -108,6 +120,39 @@ def _source(catalogue: Catalogue, where: str, metric: str, row: MetricRow) -> So
         histogram=None,
         unit=row.unit or "",
         pool="mean" if signal.pool == "ratio" else None,
+    )
+
+
+def histogram_parts(family: str) -> list[str]:
+    """Return the metrics that a histogram is made of."""
+    return [f"{family}{ending}" for ending in HISTOGRAM_ENDINGS]
+
+
+def _histogram(signal: Signal, where: str, family: str, row: MetricRow) -> Source:
+    """Return the source of a mean that a histogram of the user's counts, and of its shares over a limit.
+
+    Whoever exports it counts: a front end sees the gaps between the tokens that a pool makes.
+    """
+    if signal.pool != "ratio":
+        what = f"a histogram can't carry {signal.id}, which is a {signal.pool} over the pool"
+        raise UsageError(
+            what, where=where, hint="it has the mean of what it counts: map its _count by itself"
+        )
+    if family.endswith(HISTOGRAM_ENDINGS):
+        hint = f"name the histogram: {family.rpartition('_')[0]}"
+        raise UsageError("it names a part of a histogram", where=where, hint=hint)
+    if row.weights:
+        raise UsageError("a histogram has no weights", where=where, hint="weights are for counters")
+    chosen: dict[str, tuple[str, ...]] = {k: (v,) for k, v in sorted(row.where.items())}
+    return Source(
+        source=MAPPING,
+        read="rate",
+        scale=1.0 if row.unit is None else factor(row.unit, signal.unit, where=where),
+        emitters=POOL_ROLES if signal.role == "emitter" else (),
+        role_label={},
+        terms=(Term(f"{family}_sum", chosen, 1.0, "num"), Term(f"{family}_count", chosen, 1.0, "den")),
+        histogram=family,
+        unit=row.unit or "",
     )
 
 

@@ -139,7 +139,11 @@ def _mapped(context: DoctorContext) -> list[tuple[str, MetricRow]]:
     tables = [table.columns for table in reading.tables.values() if table.holds == "samples"]
     rows = {name: row for columns in (*tables, reading.metrics) for name, row in columns.items()}
     there = set(context.series["metric"])
-    return [(name, row) for name, row in sorted(rows.items()) if name in there]
+    return [
+        (name, row)
+        for name, row in sorted(rows.items())
+        if (f"{name}_bucket" if row.kind == "histogram" else name) in there
+    ]
 
 
 def named_units(context: DoctorContext) -> list[Finding]:

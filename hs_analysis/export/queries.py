@@ -409,26 +409,28 @@ def share_over(recipe: Source, edge_s: float, series: pl.DataFrame) -> Source:
     edge_s
         The edge [s], one that the input has.
     series
-        Frame of contract ``SERIES``. An edge is matched in every way that it is written there, and as
-        Prometheus 3 writes it: ``1`` is ``1.0`` there.
+        Frame of contract ``SERIES``. An edge is asked for in the exporter's unit, in every way that it is
+        written there, and as Prometheus 3 writes it: ``1`` is ``1.0`` there.
     """
     metric = f"{recipe.histogram}_bucket"
     written = {row.labels.get("le", "") for row in _rows(series.filter(pl.col("metric") == metric))}
-    texts = {text for text in written if _is_edge(text, edge_s)} | {f"{edge_s:g}"}
-    if edge_s == int(edge_s):
-        texts.add(f"{edge_s:.1f}")
-    everything: dict[str, tuple[str, ...]] = {"le": ("+Inf",)}
+    edge = float(f"{edge_s / recipe.scale:.12g}")
+    texts = {text for text in written if _is_edge(text, edge)} | {f"{edge:.12g}"}
+    if edge == int(edge):
+        texts.add(f"{edge:.1f}")
+    chosen = recipe.terms[0].where
+    everything = {**chosen, "le": ("+Inf",)}
     terms = (
         Term(metric, everything, 1.0, "num"),
-        Term(metric, {"le": tuple(sorted(texts))}, -1.0, "num"),
+        Term(metric, {**chosen, "le": tuple(sorted(texts))}, -1.0, "num"),
         Term(metric, everything, 1.0, "den"),
     )
     return replace(recipe, read="rate", scale=1.0, terms=terms, older=())
 
 
-def _is_edge(text: str, edge_s: float) -> bool:
+def _is_edge(text: str, edge: float) -> bool:
     try:
-        return math.isclose(float(text), edge_s, rel_tol=1e-9)
+        return math.isclose(float(text), edge, rel_tol=1e-9)
     except ValueError:
         return False
 

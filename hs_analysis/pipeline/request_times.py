@@ -154,7 +154,7 @@ def _buckets(
     edges = {}
     for number, labels in own.select("series_id", "labels").iter_rows():
         try:
-            edges[number] = float(label_map(labels)["le"])
+            edges[number] = source.edge(float(label_map(labels)["le"]))
         except (KeyError, ValueError):
             continue
     if not edges:

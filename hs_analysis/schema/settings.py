@@ -37,13 +37,20 @@ class Slo:
         return self.ttft_s is not None or self.tbt_s is not None
 
 
+MetricKind = Literal["gauge", "counter", "histogram"]
+
+
 @dataclass(frozen=True)
 class MetricRow:
     """One of the user's own metrics and the catalogue signal it carries (``[metrics]`` of hsa.toml)."""
 
     signal: Annotated[str, Field("signal of the catalogue")]
     kind: Annotated[
-        Literal["gauge", "counter"], Field("`gauge` (mean of samples) or `counter` (increase per second)")
+        MetricKind,
+        Field(
+            "`gauge` (mean of samples), `counter` (increase per second) or `histogram` (named without its "
+            "`_bucket`, `_sum`, `_count`; `unit` is that of its edges)"
+        ),
     ] = "gauge"
     unit: Annotated[
         str | None, Field("unit of the metric, e.g. `ms`, `percent`, `req/min`; None = the signal's own")

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from hs_analysis.errors import HsError, ManyErrors, UsageError
-from hs_analysis.schema.settings import MetricRow, TableRow
+from hs_analysis.schema.settings import MetricKind, MetricRow, TableRow
 from hs_analysis.settings import values
 from hs_analysis.settings.values import suggestion
 
@@ -134,7 +134,8 @@ def _prices(table: Mapping[str, Any], where: Where, _folder: Path) -> dict[str, 
 
 
 def _metrics(table: Mapping[str, Any], where: Where, _folder: Path) -> dict[str, MetricRow]:
-    return _every(table, where, lambda _key, value, here: _metric(value, here, _signals()))
+    kinds = get_args(MetricKind)
+    return _every(table, where, lambda _key, value, here: _metric(value, here, _signals(), kinds))
 
 
 def _signals() -> tuple[str, ...]:
@@ -143,8 +144,10 @@ def _signals() -> tuple[str, ...]:
     return tuple(signal.id for signal in load_catalogue().signals)
 
 
-def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
-    """Return one metric or column; ``known`` are the signals it may carry."""
+def _metric(
+    value: Any, where: Where, known: tuple[str, ...], kinds: tuple[str, ...] = ("gauge", "counter")
+) -> MetricRow:
+    """Return one metric or column; ``known`` are the signals it may carry, ``kinds`` what it may be."""
     row = _table(value, where)
     _only(row, ("signal", "kind", "unit", "where", "weights", "averaged"), where)
     if "signal" not in row:
@@ -153,7 +156,7 @@ def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
     if signal not in known:
         what = f"no such signal {signal!r}"
         raise UsageError(what, where=where(("signal",)), hint=suggestion(signal, known))
-    kind = values.word_of("gauge", "counter")(row.get("kind", "gauge"), where(("kind",)))
+    kind = values.word_of(*kinds)(row.get("kind", "gauge"), where(("kind",)))
     unit = _text(row["unit"], where, "unit") if "unit" in row else None
     labels = {k: _text(v, where, "where", k) for k, v in _table(row.get("where", {}), where, "where").items()}
     averaged = row.get("averaged")
@@ -161,7 +164,7 @@ def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
     if averaged is not None:
         over_s = values.seconds(_text(averaged, where, "averaged"), where(("averaged",)))
     weights = _weights(row.get("weights", {}), where)
-    return MetricRow(signal, "counter" if kind == "counter" else "gauge", unit, labels, weights, over_s)
+    return MetricRow(signal, cast(MetricKind, kind), unit, labels, weights, over_s)
 
 
 def _weights(value: Any, where: Where) -> dict[str, dict[str, float]]:

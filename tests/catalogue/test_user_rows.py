@@ -53,6 +53,38 @@ def test_columns_of_tables_are_metrics_and_a_latency_given_as_a_number_is_a_mean
     assert found.exporter_of("in").name != MAPPING
 
 
+def test_a_histogram_is_named_by_its_family_and_its_edges_are_in_its_unit() -> None:
+    """Its mean is a ratio of totals; whoever exports it counts, and edges come out in the signal's unit."""
+    row = MetricRow("tbt", "histogram", "ms", {"type": "chat"})
+    found = with_user_rows(SHIPPED, Reading(metrics={"gap_ms": row}))
+    tbt = found.signal("tbt")
+    assert tbt is not None
+    source = tbt.sources[0]
+    assert (source.histogram, source.read, source.pool, source.emitters) == ("gap_ms", "rate", None, ())
+    assert [(term.metric, term.side) for term in source.terms] == [
+        ("gap_ms_sum", "num"),
+        ("gap_ms_count", "den"),
+    ]
+    assert {one.where["type"] for one in source.terms} == {("chat",)}
+    assert [source.edge(written) for written in (25.0, 50.0, 300.0, 700.0)] == [0.025, 0.05, 0.3, 0.7]
+    for metric in ("gap_ms_bucket", "gap_ms_sum", "gap_ms_count"):
+        assert (found.kind_of(metric), found.exporter_of(metric).name) == ("counter", MAPPING)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "says"),
+    [
+        ("a", MetricRow("decode_tps", "histogram"), "a histogram can't carry decode_tps, which is a sum"),
+        ("gap_ms_bucket", MetricRow("tbt", "histogram", "ms"), "name the histogram: gap_ms"),
+        ("gap", MetricRow("tbt", "histogram", "tokens"), "tokens does not measure a signal in s"),
+    ],
+)
+def test_what_is_no_histogram_of_a_signal_is_refused(name: str, row: MetricRow, says: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        with_user_rows(SHIPPED, Reading(metrics={name: row}))
+    assert says in str(raised.value) + str(raised.value.hint)
+
+
 def test_a_pools_signal_counts_that_pools_series() -> None:
     """Decode's counts decode and mixed pods, a gauge of the exporting pod every pool."""
     found = with_user_rows(

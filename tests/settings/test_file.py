@@ -157,6 +157,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[roles]\n'^gen-' = 'mixd'", "roles.^gen-: 'mixd' is none of its values; did you mean mixed?"),
         ("[roles]\n'(' = 'mixed'", "no regular expression"),
         ("[services]\n'a' = 3", "3 is no text"),
+        ("[tables.t]\nmatch='*'\ntime='t'\ncolumns={a={signal='ttft',kind='histogram'}}", "is none of its"),
         ("[metrics]\na = { signal = 'request_work', weights = { size = { S = 0 } } }", "0 is no weight"),
         (
             "[metrics]\na = { signal = 'request_work', weights = { size = { S = 1 }, steps = { a = 2 } } }",
