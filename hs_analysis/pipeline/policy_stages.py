@@ -288,7 +288,8 @@ def _struck_told(headline: str, lost: Ablations, outcome: ReplayOutcome) -> dict
 def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> dict[str, Any]:
     """Return how the policy as its file holds it does on the one day of a history, empty with more days.
 
-    ``one_day``: the rows of the policy and of what ran, the counts of the pools, the span of the day.
+    ``one_day``: the rows of the policy and of what ran, their shares of windows over the SLO where the replay
+    is not calibrated, the counts of the pools, the span of the day.
     """
     if controls.written is None:
         return {}
@@ -299,7 +300,9 @@ def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> 
     rows = found.result.policies
     pools = pool_counts(found.timeline, IN_SAMPLE, frame.pools)
     said = {"policy": rows[0], "recorded": rows[1], "pools": pools, "test": found.result.test}
-    return {"one_day": said | {"text": found.result.calibration["text"]}}
+    known = found.result.calibration
+    rough = {name: known[name] for name in ("uncalibrated_shares",) if name in known}
+    return {"one_day": said | {"text": known["text"]} | rough}
 
 
 def day_rows(replay: ReplayResult) -> tuple[PolicyReplay, PolicyReplay] | None:

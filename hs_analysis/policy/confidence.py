@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.policy.alarms import alarm_of, known_over
+from hs_analysis.policy.alarms import alarm_of, known_over, uncalibrated
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
 from hs_analysis.policy.constants import SAME_SHARE_POINTS, WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
@@ -120,6 +120,8 @@ class Grounds:
             span=row.slo_violation_range,
             recorded=ran.slo_violation_ratio,
             recorded_span=ran.slo_violation_range,
+            recorded_unknown=ran.not_known_ratio,
+            rough=self.rough,
             far_above=row.far_above_ratio,
             allowed=self.slo.allowed_window_share,
         )
@@ -131,6 +133,13 @@ class Grounds:
         if self.day is not None:
             return self.day[1]
         return self.named(RECORDED)
+
+    @property
+    def rough(self) -> tuple[float, float] | None:
+        """Shares of the policy and of what ran by a replay that is not calibrated, None where it is."""
+        known, row = self.replay.calibration, self.row
+        shares = known if self.day is None else known.get("one_day") or {}
+        return uncalibrated(shares, row.policy if row else None)
 
     def named(self, name: str) -> PolicyReplay | None:
         """Return a row of the backtest, None where there is none of that name."""

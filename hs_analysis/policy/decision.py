@@ -285,14 +285,8 @@ def _set_beside(ours: float, theirs: float, *, rough: bool) -> str:
 
 def _shares(grounds: Grounds, row: PolicyReplay, ran: PolicyReplay) -> tuple[float, float] | None:
     """Return the shares of windows over the SLO; of an uncalibrated replay where no other has them."""
-    rough = grounds.replay.calibration.get("uncalibrated_shares") or {}
-    for ours, theirs in (
-        (row.slo_violation_ratio, ran.slo_violation_ratio),
-        (rough.get(row.policy), rough.get(ran.policy)),
-    ):
-        if ours is not None and theirs is not None:
-            return ours, theirs
-    return None
+    ours, theirs = row.slo_violation_ratio, ran.slo_violation_ratio
+    return grounds.rough if ours is None or theirs is None else (ours, theirs)
 
 
 def _next_steps(

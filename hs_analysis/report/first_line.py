@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hs_analysis.policy.alarms import alarm_of
+from hs_analysis.policy.alarms import alarm_of, uncalibrated
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.report.choice import Choice, mapping, records
 from hs_analysis.report.wording import day_of, is_number, replayed_on
@@ -35,21 +35,28 @@ def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any])
     """
     if not _given(slo):
         return []
-    rows = records(mapping(service.get("replay")).get("policies"))
+    replay = mapping(service.get("replay"))
+    rows = records(replay.get("policies"))
     own = {choice.policy, choice.backtested, choice.selected.get("policy"), PERIODIC, *BASELINES}
     given = [row for row in rows if row.get("policy") not in own]
+
+    def alarm(row: Mapping[str, Any]) -> str:
+        return _alarm(row, choice, slo, mapping(replay.get("calibration")))
+
     if choice.decision:
         said = str(mapping(choice.decision.get("alarm")).get("text") or "")
     else:
-        said = _alarm(choice.selected, choice, slo) if choice.selected else ""
+        said = alarm(choice.selected) if choice.selected else ""
     on = replayed_on(service)
     day = f"the {day_of(choice.decision)} of the history" if choice.decision.get("by_blocks") else on
     warned = [(day, "the selected policy", said)]
-    warned += [(on, row["policy"], _alarm(row, choice, slo)) for row in given]
+    warned += [(on, row["policy"], alarm(row)) for row in given]
     return [f"WARNING: on {at} {name} of {service['service']} {said}." for at, name, said in warned if said]
 
 
-def _alarm(row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:
+def _alarm(
+    row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any], calibration: Mapping[str, Any]
+) -> str:
     """Return what a replayed policy is warned of, in words after its name; empty for nothing."""
     found = alarm_of(
         side=row.get("slo_side"),
@@ -57,6 +64,8 @@ def _alarm(row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> st
         span=row.get("slo_violation_range"),
         recorded=choice.recorded.get("slo_violation_ratio"),
         recorded_span=choice.recorded.get("slo_violation_range"),
+        recorded_unknown=choice.recorded.get("not_known_ratio"),
+        rough=uncalibrated(calibration, row.get("policy")),
         far_above=row.get("far_above_ratio"),
         allowed=float(slo.get("allowed_window_share") or 0.0),
     )

@@ -269,6 +269,21 @@ def test_an_uncalibrated_replay_may_still_tell_which_breaks_less() -> None:
     assert made.why.endswith("as often as what ran")
 
 
+def test_an_uncalibrated_replay_may_warn_of_a_policy_that_breaks_more_often() -> None:
+    """It may not say that the SLO holds; on one day the shares are those of the day."""
+    broken = {"uncalibrated_shares": {NAME: 0.3, "recorded": 0.02}}
+    rough = backtest(0.2, None, None, status="not_calibrated", **broken)
+    made = decide_on(grounds(replay=rough))
+    assert made.recommend == "keep"
+    assert made.alarm is not None
+    assert made.why == f"it {made.alarm.text}"
+    day = (row("in_sample", 0.2, None, "unclear"), row("recorded", 0.0, None, "unclear"))
+    assert decide_on(grounds(replay=rough, day=day)).alarm is None
+    of_day = {"one_day": {"uncalibrated_shares": {"in_sample": 0.3, "recorded": 0.02}}}
+    rough = backtest(0.2, None, None, status="not_calibrated", **of_day)
+    assert decide_on(grounds(replay=rough, day=day)).alarm == made.alarm
+
+
 def test_more_hours_have_to_break_the_slo_less_often_by_more_than_a_point() -> None:
     """Or to end within what is allowed, where what ran did not."""
     allowed = SETTINGS.slo.allowed_window_share

@@ -71,13 +71,36 @@ def test_a_fleet_that_broke_the_slo_as_often_is_no_reason_to_warn() -> None:
 
 
 def test_a_range_that_is_over_is_said_by_its_lower_end() -> None:
-    """Above what is allowed, and above the upper end of what ran."""
+    """Above what is allowed, and above the lower end of what ran: both ends are off by one and the same."""
     (line,) = said(spanned("p", 0.36, 0.55, "over"), RAN)
     assert "breaks the SLO in at least 36 % of windows, what ran in 0.010 %; 5 % are allowed" in line
     (line,) = said(spanned("p", 0.36, 0.55, "over"), spanned("recorded", 0.02, 0.08, "unclear"))
     assert "breaks the SLO in at least 36 % of windows; 5 % are allowed" in line
-    assert said(spanned("p", 0.36, 0.55, "over"), spanned("recorded", 0.3, 0.4, "over")) == []
+    assert said(spanned("p", 0.36, 0.55, "over"), spanned("recorded", 0.3, 0.4, "over"))
+    near = spanned("recorded", 0.355, 0.4, "over")
+    assert said(spanned("p", 0.36, 0.55, "over"), near) == []
+    open_ = spanned("recorded", 0.3, 0.4, "over") | {"not_known_ratio": 0.06}
+    assert said(spanned("p", 0.36, 0.55, "over"), open_) == []
     assert said(spanned("p", 0.0, 0.55, "unclear"), RAN) == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "warned"),
+    [(0.08, 0.02, True), (0.08, 0.075, False), (0.04, 0.0, False), (0.08, None, False)],
+)
+def test_a_replay_that_is_off_warns_of_what_breaks_the_slo_more_often(
+    ours: float, theirs: float | None, warned: bool
+) -> None:
+    """It is off for both; its shares are no numbers to print."""
+    rows = [row("p", None, "unclear"), row("mine.yaml", None, "unclear"), row("recorded", None, "unclear")]
+    shares = {"p": 0.0, "mine.yaml": ours, "recorded": theirs}
+    one: dict[str, Any] = {"service": "s", "selection": [{"policy": "p", "chosen": True}]}
+    one |= {"replay": {"policies": rows, "calibration": {"uncalibrated_shares": shares}}}
+    words = (
+        "WARNING: on the test window mine.yaml of s breaks the SLO more often than what ran, and in more "
+        "than the 5 % of windows that are allowed, by a replay that is not calibrated."
+    )
+    assert warnings(one, choose(one, ""), SLO) == ([words] if warned else [])
 
 
 def test_nothing_is_said_without_an_slo_or_a_backtest() -> None:
