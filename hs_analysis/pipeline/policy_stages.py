@@ -288,8 +288,8 @@ def _struck_told(headline: str, lost: Ablations, outcome: ReplayOutcome) -> dict
 def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> dict[str, Any]:
     """Return how the policy as its file holds it does on the one day of a history, empty with more days.
 
-    ``one_day``: the rows of the policy and of what ran, their shares of windows over the SLO where the replay
-    is not calibrated, the counts of the pools, the span of the day.
+    ``one_day``: the rows of the policy, of files ``given`` by name, and of what ran, their shares of windows
+    over the SLO where the replay is not calibrated, the counts of the pools, the span of the day.
     """
     if controls.written is None:
         return {}
@@ -300,9 +300,14 @@ def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> 
     rows = found.result.policies
     pools = pool_counts(found.timeline, IN_SAMPLE, frame.pools)
     said = {"policy": rows[0], "recorded": rows[1], "pools": pools, "test": found.result.test}
-    known = found.result.calibration
-    rough = {name: known[name] for name in ("uncalibrated_shares",) if name in known}
-    return {"one_day": said | {"text": known["text"]} | rough}
+    given: dict[str, PolicyReplay] = {}
+    rough = dict(found.result.calibration.get("uncalibrated_shares") or {})
+    for name, control in controls.given.items():
+        if (other := replay_day(frame, derived, name, control, task.settings)) is not None:
+            given[name] = other.result.policies[0]
+            rough |= other.result.calibration.get("uncalibrated_shares") or {}
+    said |= {"text": found.result.calibration["text"], **({"given": given} if given else {})}
+    return {"one_day": said | ({"uncalibrated_shares": rough} if rough else {})}
 
 
 def day_rows(replay: ReplayResult) -> tuple[PolicyReplay, PolicyReplay] | None:
@@ -355,7 +360,8 @@ class _Controls:
 
     ``written`` is the object as the exports hold it. ``ratios`` are the rows that keep a P/D ratio, fixed or
     moving, and ``ratio_rows`` says which they are. ``idle`` is llm-d's file as its guide reads gaps.
-    ``files`` are those of the targets that could be read back, with what they do not say.
+    ``files`` are those of the targets that could be read back, with what they do not say; ``given`` the
+    policies that a user gave.
     """
 
     of: dict[str, Control]
@@ -365,6 +371,7 @@ class _Controls:
     ratio_rows: dict[str, Any] = field(default_factory=dict)
     idle: Control | None = None
     files: dict[str, tuple[Control, Sequence[Loss]]] = field(default_factory=dict)
+    given: dict[str, Control] = field(default_factory=dict)
 
 
 def _controls(
@@ -380,10 +387,11 @@ def _controls(
             ours = _of_selected(work, train, chosen, written)
     found: dict[str, Any] = dict(ours.of)
     files = policies_beside(work.settings.beside.policies, train)
-    found |= {name: control_of(policy) for name, policy in files.items()}
+    given: dict[str, Control] = {name: control_of(policy) for name, policy in files.items()}
+    found |= given
     if current is not None and current.scaler is not None:
         found[CURRENT] = current.scaler
-    return replace(ours, of=found)
+    return replace(ours, of=found, given=given)
 
 
 def _written(work: Work | ServiceTask, frame: ServiceFrame, chosen: Chosen) -> Control:

@@ -36,35 +36,36 @@ def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any])
     if not _given(slo):
         return []
     replay = mapping(service.get("replay"))
-    rows = records(replay.get("policies"))
+    known, rows = mapping(replay.get("calibration")), records(replay.get("policies"))
     own = {choice.policy, choice.backtested, choice.selected.get("policy"), PERIODIC, *BASELINES}
-    given = [row for row in rows if row.get("policy") not in own]
-
-    def alarm(row: Mapping[str, Any]) -> str:
-        return _alarm(row, choice, slo, mapping(replay.get("calibration")))
-
+    on, day = replayed_on(service), f"the {day_of(choice.decision)} of the history"
+    warned = []
     if choice.decision:
         said = str(mapping(choice.decision.get("alarm")).get("text") or "")
-    else:
-        said = alarm(choice.selected) if choice.selected else ""
-    on = replayed_on(service)
-    day = f"the {day_of(choice.decision)} of the history" if choice.decision.get("by_blocks") else on
-    warned = [(day, "the selected policy", said)]
-    warned += [(on, row["policy"], alarm(row)) for row in given]
+        warned.append((day if choice.decision.get("by_blocks") else on, "the selected policy", said))
+    elif choice.selected:
+        warned.append((on, "the selected policy", _alarm(choice.selected, choice.recorded, known, slo)))
+    whole = mapping(known.get("one_day"))  # of one day the test window is a part that is no sample of it
+    ran, of_day = mapping(whole.get("recorded")), mapping(whole.get("given"))
+    for row in (row for row in rows if row.get("policy") not in own):
+        if same := mapping(of_day.get(row["policy"])):
+            warned.append((day, row["policy"], _alarm(same, ran, whole, slo)))
+        else:
+            warned.append((on, row["policy"], _alarm(row, choice.recorded, known, slo)))
     return [f"WARNING: on {at} {name} of {service['service']} {said}." for at, name, said in warned if said]
 
 
 def _alarm(
-    row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any], calibration: Mapping[str, Any]
+    row: Mapping[str, Any], ran: Mapping[str, Any], calibration: Mapping[str, Any], slo: Mapping[str, Any]
 ) -> str:
     """Return what a replayed policy is warned of, in words after its name; empty for nothing."""
     found = alarm_of(
         side=row.get("slo_side"),
         share=row.get("slo_violation_ratio"),
         span=row.get("slo_violation_range"),
-        recorded=choice.recorded.get("slo_violation_ratio"),
-        recorded_span=choice.recorded.get("slo_violation_range"),
-        recorded_unknown=choice.recorded.get("not_known_ratio"),
+        recorded=ran.get("slo_violation_ratio"),
+        recorded_span=ran.get("slo_violation_range"),
+        recorded_unknown=ran.get("not_known_ratio"),
         rough=uncalibrated(calibration, row.get("policy")),
         far_above=row.get("far_above_ratio"),
         allowed=float(slo.get("allowed_window_share") or 0.0),

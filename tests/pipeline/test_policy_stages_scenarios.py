@@ -200,6 +200,9 @@ def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp
     assert own[:5] == [CHOSEN.policy, "in_sample", "heteroscale", "p.yaml", "current"]
     same = ("instance_hours", "actions_per_day", "slo_violation_ratio")
     assert [rows["p.yaml"][k] for k in same] == [rows[CHOSEN.policy][k] for k in same]
+    day = found["calibration"]["one_day"]
+    assert list(day["given"]) == ["p.yaml"]
+    assert day["given"]["p.yaml"]["instance_hours"] == pytest.approx(day["policy"]["instance_hours"])
     current = found["current"]
     assert current["compared"]["policy_hours"] == rows[CHOSEN.policy]["instance_hours"]
     assert current["compared"]["current_hours"] == rows["current"]["instance_hours"]
@@ -270,6 +273,7 @@ def test_without_anything_beside_nothing_is_said(monkeypatch: pytest.MonkeyPatch
     found = replayed(monkeypatch, tmp_path, Beside())
     jsonschema.validate(found, schema())
     assert {"current", "faults"}.isdisjoint(found)
+    assert "given" not in found["calibration"]["one_day"]
     assert not (tmp_path / policy_stages.CURRENT_FILE).exists()
 
 

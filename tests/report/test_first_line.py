@@ -103,6 +103,26 @@ def test_a_replay_that_is_off_warns_of_what_breaks_the_slo_more_often(
     assert warnings(one, choose(one, ""), SLO) == ([words] if warned else [])
 
 
+@pytest.mark.parametrize(("of_day", "warned"), [(0.061, True), (0.02, False)])
+def test_of_one_day_a_file_is_judged_by_the_day_and_not_by_its_last_hours(
+    of_day: float, warned: bool
+) -> None:
+    """In its last hours what ran broke the SLO as often, or the policy more often, than in the day."""
+    day = {
+        "given": {"mine.yaml": row("mine.yaml", of_day, "unclear")},
+        "recorded": row("recorded", 0.028, ""),
+    }
+    rows = [row("p", 0.0, "under"), row("mine.yaml", 0.08, "unclear"), row("recorded", 0.093, "over")]
+    one: dict[str, Any] = {"service": "s", "decision": {"by_blocks": True, "alarm": None}}
+    one |= {"selection": [{"policy": "p", "chosen": True}]}
+    one |= {"replay": {"policies": rows, "calibration": {"one_day": day}}}
+    words = (
+        "WARNING: on the one day of the history mine.yaml of s breaks the SLO in 6.1 % of windows, "
+        "what ran in 2.8 %; 5 % are allowed."
+    )
+    assert warnings(one, choose(one, ""), SLO) == ([words] if warned else [])
+
+
 def test_nothing_is_said_without_an_slo_or_a_backtest() -> None:
     """No limit can be broken; nothing was replayed."""
     assert said(row("p", 0.9, "over"), RAN, slo={"ttft_s": None, "tbt_s": None}) == []
