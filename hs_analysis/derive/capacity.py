@@ -497,10 +497,11 @@ def _floor(
     """Return the most the pool carried within its SLO, at most the lowest load that may break it.
 
     Refused where up to that load more windows violate than the SLO allows (in a pressure test: more samples
-    in the mean): then not even that load held.
+    in the mean): then not even that load held. And where quiet windows break the limit: what held it had few
+    requests, of which none happened to be slow, and more instances make none of them faster.
     """
     held = labelled.held & labelled.kept
-    if int(held.sum()) >= ROWS_MIN:
+    if reason.code != "low_load_breaks" and int(held.sum()) >= ROWS_MIN:
         fit = _quantile_floor(labelled, held, broken_at, reason, resamples, evidence)
         upto = labelled.kept & (labelled.rows.sustained <= (fit.low or 0.0))
         windows, samples = labelled.bad[upto], labelled.rows.over[upto]

@@ -211,17 +211,20 @@ def test_load_over_the_limit_throughout_is_an_upper_bound() -> None:
 
 @pytest.mark.parametrize("often", [0.12, 0.4])
 def test_a_limit_that_quiet_hours_break_too_has_no_capacity_at_the_busy_ones(often: float) -> None:
-    """A law fitted to the peaks is contradicted by the nights below it: no value, no target, and why."""
+    """A law fitted to the peaks is contradicted by the nights below it: no value, no target, and why.
+
+    A floor at the few quiet windows that held asked for 15 times the instances, and made nobody faster.
+    """
     frame = day_frame(0, prefill_peak=0.6, decode_peak=1.15, hours=36)
     share = frame.values("tbt_over", "decode")
     idle = np.random.default_rng(0).random(share.size) < often
     spread = with_columns(frame, {"tbt_over@decode": np.where(idle, np.fmax(share, 0.06), share)})
     derived = derive_service(spread, (), FEW).derived
     found, target = derived.capacity_of("decode"), derived.threshold_of("decode_tps", "decode")
-    assert found.status != "ok"
+    assert found.status == "refused"
     assert found.reason.code == "low_load_breaks"
     assert found.reason.value == pytest.approx(often, abs=0.05)
-    assert (target.target_per_instance or 0.0) < 0.6 * TRUE["decode"]
+    assert target.target_per_instance is None
     (refusal,) = [one for one in derived.refusals if one.what == "capacity@decode"]
     assert refusal.collect.startswith("give a limit that quiet hours keep")
 
