@@ -625,12 +625,13 @@ def references(context: DoctorContext) -> list[Finding]:
         ):
             text = (
                 f"ttft_excludes_queue: TTFT comes from {ttft.source}; waiting before the engine is left out"
-                + (
-                    ", and so is the hand-over to decode"
-                    if frame.has("ttft", "service") and "decode" in frame.pools
-                    else ""
-                )
             )
+            known = context.catalogue.signal("ttft")
+            by_decode = known is not None and any(
+                "decode" in row.emitters for row in known.sources if row.source == ttft.source
+            )
+            if "decode" in frame.pools and not by_decode:
+                text += ", and so is the hand-over to decode"
             found.append(Finding("ttft", "warn", text, service=frame.service))
     return found
 

@@ -113,8 +113,9 @@ def ended(context: DoctorContext) -> list[Finding]:
     return found + [
         Finding(
             "ended", "warn",
-            f"{row['instance']} ({row['role']}) ends its {listed(row['metrics'])} ({row['signal']}) at "
-            f"{time_text(row['last'])} while its other series go on; the others of its pool represent it",
+            f"{row['instance']} ({row['role']}) ends its {listed(row['metrics'])} ({listed(row['signals'])}) "
+            f"at {time_text(row['last'])} while its other series go on to {time_text(row['over'])}; "
+            "the others of its pool represent it",
             service=row["service"], start=row["last"], end=row["over"],
         )
         for row in _ended_signals(context).iter_rows(named=True)
@@ -122,7 +123,7 @@ def ended(context: DoctorContext) -> list[Finding]:
 
 
 def _ended_signals(context: DoctorContext) -> pl.DataFrame:
-    """Return signals of instances a series of which ends before the instance does, and not in the whole pool.
+    """Return what of an instance ends before the instance does, and not in the whole pool; a row a moment.
 
     A series whose signal goes on under another name or identity from then on has not ended.
     """
@@ -156,9 +157,9 @@ def _ended_signals(context: DoctorContext) -> pl.DataFrame:
     some = ~pl.col("early").all().over("service", "capture", "role", "metric")
     return (
         by_instance.filter(pl.col("early") & some)
-        .group_by(*_KEY, "signal")
-        .agg(pl.col("metric").sort().alias("metrics"), pl.col("last").max(), pl.col("over").first())
-        .sort(*_KEY, "signal")
+        .group_by(*_KEY, "last")  # a target loses all that it exports at once
+        .agg(pl.col("metric").alias("metrics"), pl.col("signal").alias("signals"), pl.col("over").first())
+        .sort(*_KEY, "last")
     )
 
 

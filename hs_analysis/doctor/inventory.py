@@ -151,7 +151,10 @@ KEEP_BUCKETS = (
     "export it with the rest"
 )
 
-KEEP_LENGTHS = "keep _sum and _count of dynamo_frontend_{}_tokens or vllm:request_{}_tokens"
+KEEP_LENGTHS = (
+    "keep _sum and _count of dynamo_frontend_{0}_tokens, vllm:request_{1}_tokens or "
+    "sglang:{1}_tokens_histogram"
+)
 
 _IsMet = Callable[[DoctorContext, ServiceFrame, str], bool]
 

@@ -295,6 +295,18 @@ def test_a_check_speaks(check: str, changes: dict[str, Any], level: str, words: 
     assert any(words in text for text in found["text"])
 
 
+@pytest.mark.parametrize(
+    ("engine", "handed_over"), [("vllm", "is left out, and so is"), ("sglang", "is left out")]
+)
+def test_a_ttft_that_decode_observes_holds_the_hand_over(engine: str, handed_over: str) -> None:
+    """SGLang's prefill workers never observe it; vLLM's ends at the prefill worker's token."""
+    columns = {"ttft@service": 0.3, "decode_tps@decode": 1.0, "instances@decode": 1.0}
+    split = frame(columns, (info("ttft", "service", engine, unit="s"),))
+    found = diagnose(scene(frames=(split,))).filter(pl.col("check") == "ttft")
+    assert found["text"][0].partition("engine ")[2].startswith(handed_over)
+    assert ("hand-over" in found["text"][0]) == (engine == "vllm")
+
+
 def test_a_gauge_that_is_flat_is_not_collected_rarely() -> None:
     """A GPU at 100 % for hours: nothing is copied."""
     flat = series([{"source": "dcgm", "metric": "DCGM_FI_DEV_GPU_UTIL"}])

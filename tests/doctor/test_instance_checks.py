@@ -72,6 +72,17 @@ def test_a_signal_that_ends_before_its_instance_is_named() -> None:
     assert texts("ended", series=series(rows), quality=quality([short, short, {}, {}])) == []
 
 
+def test_a_target_that_ends_early_is_one_line() -> None:
+    """Its pod's GPU series go on: one finding names its signals, and until when the others go on."""
+    running = ("vllm:num_requests_running", "running")
+    rows = [gauge("d0"), gauge("d0", *running), gauge("d0", "DCGM_FI_DEV_GPU_UTIL", "gpu_util"),
+            gauge("d1"), gauge("d1", *running)]  # fmt: skip
+    short = {"last_t": at(10)}
+    ((_, text),) = texts("ended", series=series(rows), quality=quality([short, short, {}, {}, {}]))
+    assert "vllm:kv_cache_usage_perc, vllm:num_requests_running (kv_usage, running) at" in text
+    assert "go on to 2026-01-02" in text
+
+
 def test_a_renamed_gauge_has_not_ended() -> None:
     """Its signal goes on under the newer name, while another pod still exports the older one."""
     old = "vllm:gpu_cache_usage_perc"
