@@ -366,6 +366,7 @@ def _ingested(ran: Ran) -> CommandOutput:
         ("superseded", "superseded"), ("rows_rejected", "rejected"),
     ]  # fmt: skip
     notes = [f"broken: {entry['name']}: {entry['why']}" for entry in found["broken"]]
+    notes += [f"warning: {entry['name']}: {entry['text']}" for entry in found["warnings"]]
     if found["skipped"]:
         notes.append(f"skipped, no dump: {', '.join(found['skipped'])}")
     for one in found["superseded_files"]:

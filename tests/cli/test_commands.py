@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 from collections.abc import Callable
@@ -53,6 +54,17 @@ def test_strict_stops_at_rejected_rows(rejected: Path, tmp_path: Path) -> None:
     assert json.loads(call("sql", run, "SELECT reason FROM rejected", "-o", "json").stdout) == [
         {"reason": "bad_value"}
     ]
+
+
+def test_a_cut_file_is_said_beside_its_rows(tmp_path: Path) -> None:
+    """Whole lines before the cut are kept, so that the counts alone look like those of a whole file."""
+    line = '{{__name__="vllm:num_requests_running", pod="w0", model_name="m"}} {0} {1}\n'
+    text = "".join(line.format(k % 7, 1767225600000 + k * 30000) for k in range(5000))
+    packed = gzip.compress(text.encode())
+    (tmp_path / "dump.txt.gz").write_bytes(packed[: len(packed) // 2])
+    done = call("ingest", tmp_path / "dump.txt.gz", "--run-dir", tmp_path / "run")
+    assert done.exit_code == 0
+    assert "warning: dump.txt.gz: truncated: the compressed data is cut" in done.stdout
 
 
 def test_strict_stops_at_broken_files(rejected: Path, dumps: Path, tmp_path: Path) -> None:
