@@ -94,6 +94,17 @@ def read_grafana_csv(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     notes.warnings += warnings
     notes.infos += infos
     clock.require_zone()
+    _require_numbers(dump, notes)
+
+
+def _require_numbers(dump: Dump, notes: ReadNotes) -> None:
+    """Refuse an export of which no cell was read, by its last one; `3,45` may be 3.45 or 345."""
+    rejected = notes.rejections
+    if rejected and rejected.total == notes.rows and rejected[-1].reason == "bad_value":
+        raise InputError(
+            f"not one value is a number: line {rejected[-1].position}: {rejected[-1].detail}",
+            where=dump.where, hint="write decimals with a point, for example 3.45, and export again",
+        )  # fmt: skip
 
 
 def _legends(records: Records, *, long: bool) -> list[str]:
@@ -110,7 +121,7 @@ def _reject_nameless(records: Records, notes: ReadNotes) -> None:
 def _labelled(legends: Sequence[str], dump: Dump) -> dict[str, dict[str, str]]:
     """Return the labels of every legend."""
     pattern = _pattern(dump.reading.legend_regex)
-    texts = ["" if len(legend) > LONGEST_LEGEND else legend.strip() for legend in legends]
+    texts = ["" if len(legend) > LONGEST_LEGEND else _written(legend, legends) for legend in legends]
     if pattern is None:
         read = [_labels(text, dump) for text in texts]
     else:
@@ -126,6 +137,15 @@ def _labelled(legends: Sequence[str], dump: Dump) -> dict[str, dict[str, str]]:
             hint=r"name the parts, for example --legend-regex '(?P<pod>\S+) (?P<metric>.*)'",
         )  # fmt: skip
     return {legend: labels for legend, labels in found.items() if labels is not None}
+
+
+def _written(legend: str, legends: Sequence[str]) -> str:
+    """Return a legend as the panel has it: a header's second one of a name carries a number of ours.
+
+    Both are then one series, whose values must agree; a pod named after the number would be one too many.
+    """
+    name, _, number = legend.rpartition("#")
+    return (name if number.isdigit() and name in legends else legend).strip()
 
 
 def _pattern(text: str | None) -> str | None:

@@ -90,6 +90,25 @@ def test_what_the_groups_leave_is_the_name() -> None:
     assert set(series(pieces)) == {'KV usage-data{pod="prefill-0"}'}
 
 
+def test_a_legend_that_repeats_is_one_series(tmp_path: Path) -> None:
+    """Its values must agree: those that don't are rejected, and no pod `p-0#2` appears."""
+    text = '"Time","p-0 vllm:num_requests_waiting","p-0 vllm:num_requests_waiting"\n'
+    (tmp_path / "panel.csv").write_text(text + "1764072000000,3,3\n1764072015000,4,5\n")
+    reading = Reading(legend_regex=REGEX)
+    found = ingest(
+        discover([tmp_path / "panel.csv"], reading), tmp_path / "data", lambda _name: None, reading
+    )
+    assert found.series.height == 1
+    assert found.rejected["detail"].len() == 2
+
+
+def test_an_export_with_decimal_commas_says_so() -> None:
+    """It is refused by a cell: nothing read at all looked like an empty panel."""
+    text = '"Time";"p-0 vllm:num_requests_waiting"\n1764072000000;"3,45"\n'
+    with pytest.raises(InputError, match="not one value is a number: line 2: '3,45' is no number"):
+        panel(text, legend_regex=REGEX)
+
+
 def test_unknown_legends_are_listed() -> None:
     """Those of columns that have nothing to do with the rest, too."""
     text = "Time,p-0 waiting,sum\n1764072000000,1,2\n"
