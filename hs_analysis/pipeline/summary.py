@@ -12,7 +12,7 @@ from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.constants import APART_MAX
 from hs_analysis.schema.declare import names_of
 from hs_analysis.schema.exported import NOT_SEEN
-from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
+from hs_analysis.schema.names import DEFAULT_HPA, IN_SAMPLE, RECORDED
 from hs_analysis.schema.number_text import percent, percent_beside
 from hs_analysis.schema.replays import ReplayResult
 from hs_analysis.schema.results import (
@@ -241,10 +241,33 @@ def replay_warnings(
             f"windows, {percent(slo.allowed_window_share, exact=True)} are allowed"
         )
         found.append({"code": "slo_not_held", "text": text})
+    found += _exported_hours(service, replay, chosen)
     if replay.calibration.get("status") == "not_calibrated":
         text = f"{service}: {replay.calibration.get('text') or 'the backtest does not agree with history'}"
         found.append({"code": "not_calibrated", "text": text})
     return found
+
+
+def _exported_hours(service: str, replay: ReplayResult, chosen: str | None) -> list[dict[str, str]]:
+    """Return a warning where the file to apply needs other hours than the policy of the backtest.
+
+    The first lines are those of the backtest, which may not see its test window; the targets of the file are
+    of the whole window, and what moved in between moves the hours.
+    """
+    rows = {row.policy: row for row in replay.policies}
+    backtest, exported = rows.get(chosen or ""), rows.get(IN_SAMPLE)
+    if backtest is None or exported is None or not backtest.instance_hours or not exported.instance_hours:
+        return []
+    if abs(exported.instance_hours / backtest.instance_hours - 1.0) <= APART_MAX:
+        return []
+    saved, beside = exported.vs_recorded, ""
+    if saved is not None:
+        beside = f", {percent(abs(saved))} {'fewer' if saved >= 0 else 'more'} than recorded"
+    text = (
+        f"{service}: policy.yaml as it is needs {exported.instance_hours:,.0f} instance-hours on the test "
+        f"window{beside}; the first lines are of the backtest, {backtest.instance_hours:,.0f}, with its own targets"
+    )
+    return [{"code": "exported_hours", "text": text}]
 
 
 def replaced_warning(service: str) -> dict[str, str]:

@@ -334,6 +334,18 @@ def test_targets_that_moved_are_a_warning(after: float | None, warned: bool) -> 
         assert unseen["text"].endswith("%): policy.yaml holds the former")
 
 
+def test_hours_of_the_file_to_apply_are_said_where_they_are_others() -> None:
+    """Targets that moved by 71 % made a policy said to cost 170 % more need 90 % more once applied."""
+    row = replace(ROW, policy="p", instance_hours=1225.0)
+    file = replace(row, policy="in_sample", instance_hours=860.0, vs_recorded=-0.898)
+    slo = Slo(ttft_s=1.0)
+    (found,) = summary.replay_warnings("s", ReplayResult(None, None, {}, (row, file)), "p", slo)
+    assert found["code"] == "exported_hours"
+    assert "needs 860 instance-hours on the test window, 89.8 % more than recorded" in found["text"]
+    alike = replace(file, instance_hours=1200.0)
+    assert summary.replay_warnings("s", ReplayResult(None, None, {}, (row, alike)), "p", slo) == []
+
+
 def test_replay_warnings() -> None:
     """Worse than what ran, and not calibrated; neither when nothing is known."""
     slo = Slo(ttft_s=1.0)
