@@ -290,7 +290,8 @@ def test_an_edge_is_asked_for_as_it_is_written_and_as_prometheus_3_writes_it():
     rows = [
         row for le in ("1", "0.05", "+Inf") for row in pods("h_bucket", "frontend", 1, le=le, model="chat")
     ]
-    family = replace(recipe(), histogram="h", emitters=())
+    mean = recipe(Term("h_sum", {}, 1.0, "num"), Term("h_count", {}, 1.0, "den"))
+    family = replace(mean, histogram="h", emitters=())
     frame = series_frame(rows)
 
     def asked(edge):
