@@ -260,12 +260,14 @@ def _exported_hours(service: str, replay: ReplayResult, chosen: str | None) -> l
         return []
     if abs(exported.instance_hours / backtest.instance_hours - 1.0) <= APART_MAX:
         return []
-    saved, beside = exported.vs_recorded, ""
-    if saved is not None:
-        beside = f", {percent(abs(saved))} {'fewer' if saved >= 0 else 'more'} than recorded"
+    saved = exported.vs_recorded
+    beside = (
+        "" if saved is None else f", {percent(abs(saved))} {'fewer' if saved >= 0 else 'more'} than recorded"
+    )
     text = (
         f"{service}: policy.yaml as it is needs {exported.instance_hours:,.0f} instance-hours on the test "
-        f"window{beside}; the first lines are of the backtest, {backtest.instance_hours:,.0f}, with its own targets"
+        f"window{beside}; the first lines are of the backtest with its own targets, "
+        f"{backtest.instance_hours:,.0f}"
     )
     return [{"code": "exported_hours", "text": text}]
 
