@@ -171,6 +171,13 @@ def test_every_function_and_class_is_used(root: Path, trees: dict[str, ast.Modul
     assert {name for name in unused_names(trees | pages) if name.startswith("hs_analysis.")} == set()
 
 
+def test_arrays_have_one_name_each(root: Path, trees: dict[str, ast.Module]) -> None:
+    """What an array holds is said by the names of `hs_analysis.schema.arrays`, nowhere spelt out again."""
+    texts = {module: root.joinpath(*module.split(".")).with_suffix(".py") for module in trees}
+    spelt = {m for m, path in texts.items() if path.is_file() and "NDArray" in path.read_text("utf-8")}
+    assert spelt == {"hs_analysis.schema.arrays"}
+
+
 def test_each_rule_sees_what_breaks_it() -> None:
     """A cycle, a long body, a splinter, a shared name and dead code are found in made modules."""
     long = "def f():\n    'A sentence.'\n" + "    x = 1\n" * (LONGEST_BODY + 1)

@@ -32,10 +32,7 @@ from hs_analysis.controllers.lanes import (
     PANIC,
     ByLane,
     Fleet,
-    Floats,
-    Integers,
     Key,
-    Mask,
     PerLane,
     PoolOrders,
     Scraped,
@@ -46,6 +43,7 @@ from hs_analysis.controllers.lanes import (
     round_up,
     some,
 )
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 
 DOC = "https://aibrix.readthedocs.io/latest/features/autoscaling/metric-based-autoscaling.html"
 SOURCES = "https://github.com/vllm-project/aibrix/tree/e3e10f9/pkg/controller/podautoscaler"

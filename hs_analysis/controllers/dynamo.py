@@ -26,16 +26,14 @@ from hs_analysis.controllers.lanes import (
     STARTING,
     ByLane,
     Fleet,
-    Floats,
-    Integers,
     Key,
-    Mask,
     PerLane,
     PoolOrders,
     documented,
     key_of,
     round_up,
 )
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 
 DOC = "https://docs.nvidia.com/dynamo/latest/components/planner/planner-guide"
 SOURCES = "https://github.com/ai-dynamo/dynamo, components/src/dynamo/planner"

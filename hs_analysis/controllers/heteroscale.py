@@ -38,10 +38,7 @@ from hs_analysis.controllers.lanes import (
     VETOED,
     ByLane,
     Fleet,
-    Floats,
-    Integers,
     Key,
-    Mask,
     Orders,
     PerLane,
     PoolOrders,
@@ -51,6 +48,7 @@ from hs_analysis.controllers.lanes import (
     round_up,
     some,
 )
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.clock import UTC_NAME, WEEK_MINUTES, minute_of_week, wall_clock_s
 from hs_analysis.schema.constants import DAY_S, HOUR_S
 from hs_analysis.schema.declare import Field

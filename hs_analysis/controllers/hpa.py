@@ -32,10 +32,7 @@ from hs_analysis.controllers.lanes import (
     STEP_LIMIT,
     ByLane,
     Fleet,
-    Floats,
-    Integers,
     Key,
-    Mask,
     PerLane,
     PoolOrders,
     Scraped,
@@ -44,6 +41,7 @@ from hs_analysis.controllers.lanes import (
     round_up,
     some,
 )
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.declare import Field
 
 DOC = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"

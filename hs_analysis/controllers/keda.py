@@ -25,14 +25,13 @@ from hs_analysis.controllers.lanes import (
     IDLE,
     STEP_LIMIT,
     Fleet,
-    Floats,
     Key,
-    Mask,
     PerLane,
     PoolOrders,
     documented,
     some,
 )
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.clock import UTC_NAME, minute_of_week
 
 DOC = "https://keda.sh/docs/latest/reference/scaledobject-spec/"

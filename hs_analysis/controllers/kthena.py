@@ -42,9 +42,6 @@ from hs_analysis.controllers.lanes import (
     PANIC,
     STEP_LIMIT,
     Fleet,
-    Floats,
-    Integers,
-    Mask,
     PerLane,
     PoolOrders,
     changes,
@@ -52,6 +49,7 @@ from hs_analysis.controllers.lanes import (
     round_up,
     some,
 )
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 
 SOURCES = "https://github.com/volcano-sh/kthena/tree/v1.0.0/pkg/autoscaler"
 DEFAULTS = f"{SOURCES}/webhook/autoscalingpolicy_mutator.go"

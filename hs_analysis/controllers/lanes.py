@@ -18,11 +18,9 @@ from functools import lru_cache
 from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from hs_analysis.schema.arrays import Floats, Integers, Mask
+
 Key = tuple[str, str]
 """(signal, role) of a reading."""
 

@@ -17,10 +17,7 @@ from hs_analysis.controllers.lanes import (
     RATIO,
     Batch,
     Fleet,
-    Floats,
-    Integers,
     Key,
-    Mask,
     Orders,
     PerLane,
     PoolOrders,
@@ -29,6 +26,7 @@ from hs_analysis.controllers.lanes import (
     key_of,
     some,
 )
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.settings import ControllerName, Settings
 
 

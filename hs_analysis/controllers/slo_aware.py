@@ -20,15 +20,8 @@ import numpy as np
 
 from hs_analysis.controllers.hpa import Hpa, HpaBatch, Metric, RatePolicy, Rules, numbers
 from hs_analysis.controllers.hpa import structure as scaler_structure
-from hs_analysis.controllers.lanes import (
-    Fleet,
-    Floats,
-    PerLane,
-    PoolOrders,
-    documented,
-    key_of,
-    mean_known,
-)
+from hs_analysis.controllers.lanes import Fleet, PerLane, PoolOrders, documented, key_of, mean_known
+from hs_analysis.schema.arrays import Floats
 
 GUIDE = (
     "https://github.com/llm-d/llm-d/blob/d38c9f0c81e9cbaf60b06eb2819147f5acdf982a/"

@@ -17,10 +17,10 @@ from hs_analysis.controllers.registry import bounds_of
 from hs_analysis.current.model import CurrentObject, MetricRead
 from hs_analysis.current.translate import CurrentAutoscaler
 from hs_analysis.replay.backtest import ReplayOutcome
-from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.readings import BUILT_IN
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.names import CURRENT
 
 APART_MOST = 0.1

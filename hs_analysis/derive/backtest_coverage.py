@@ -7,20 +7,17 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from hs_analysis.derive.capacity import fit_capacity
 from hs_analysis.derive.capacity_laws import label_rows
 from hs_analysis.derive.constants import EVENTS_MIN, REPEAT_BAND
 from hs_analysis.derive.rows import RoleRows
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import BLOCK_S, DAY_S, GROUP_MIN, VIOLATION_SLOPE
 from hs_analysis.schema.results import Capacity, Interval, RealisedCoverage, Reason
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.resampling import moving_block_indices
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Defaults of this project; checked by simulation (tests/derive/test_backtest_coverage.py).
 

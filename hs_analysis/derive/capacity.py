@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_expit
 
 from hs_analysis.derive import capacity_laws
@@ -42,6 +41,7 @@ from hs_analysis.derive.format import amount, capacity_reason, elsewhere
 from hs_analysis.derive.mix import adjust_workload_mix
 from hs_analysis.derive.rows import RoleRows, pressure_gate, production_gate, trailing_mean, was_full
 from hs_analysis.schema.aligned import SERVED
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import (
     APART_MAX,
     GROUP_MIN,
@@ -54,8 +54,6 @@ from hs_analysis.schema.constants import (
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Capacity, CapacityBasis, Interval, Reason, Status
 from hs_analysis.schema.settings import Settings, Slo
-
-Floats = NDArray[np.float64]
 
 PARTS = np.linspace(0.0, 1.0, 21)
 """Parts of a latency that may answer to the window before [ratio]."""
@@ -91,7 +89,7 @@ def with_carry_over(rows: RoleRows, slo: Slo) -> RoleRows:
     )
 
 
-def _likelihood(x: Floats, bad: NDArray[np.bool_]) -> float:
+def _likelihood(x: Floats, bad: Mask) -> float:
     """Return the log likelihood of a rising binomial fit of `bad` on `x`, -inf without one."""
     fit = binomial_fit(x, bad)
     if fit is None or fit[1] <= 0.0:
@@ -99,8 +97,6 @@ def _likelihood(x: Floats, bad: NDArray[np.bool_]) -> float:
     odds = fit[0] + fit[1] * x
     return float(np.sum(log_expit(np.where(bad, odds, -odds))))
 
-
-Integers = NDArray[np.int64]
 
 THIN_BELOW = {"production": VIOLATING_MIN, "pressure_test": TEST_VIOLATING_MIN}
 """Below this many violating windows a limit was touched, not met."""
@@ -515,7 +511,7 @@ def _floor(
 
 def _quantile_floor(
     labelled: LabelledRows,
-    carried: NDArray[np.bool_],
+    carried: Mask,
     cap: float | None,
     reason: Reason,
     resamples: Integers,
@@ -543,7 +539,7 @@ def _quantile_floor(
     return CapacityFit(capacity, labelled, draws, systematic, low=low)
 
 
-def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _sustained(rows: RoleRows, carried: Mask) -> tuple[Floats, Mask]:
     """Return the load that lasted: a 5-min mean in production; a pressure test's last three windows."""
     if rows.kind == "production":
         return rows.sustained, carried & np.isfinite(rows.sustained)
@@ -565,7 +561,7 @@ def _refused(labelled: LabelledRows, reason: Reason, resamples: Integers, eviden
     return CapacityFit(capacity, labelled, np.full(len(resamples), math.nan), high=high)
 
 
-def _lowest_rows(labelled: LabelledRows) -> NDArray[np.bool_]:
+def _lowest_rows(labelled: LabelledRows) -> Mask:
     """Return which kept rows carry the lowest loads: 5 % of them, three at least."""
     kept = np.flatnonzero(labelled.kept)
     order = np.argsort(labelled.load, kind="stable")[: max(GROUP_MIN, round(END_SHARE * kept.size))]

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import bdtr, bdtrc, expit, ndtri
 
@@ -39,6 +38,7 @@ from hs_analysis.derive.constants import (
     VIOLATING_MIN,
 )
 from hs_analysis.derive.rows import RoleRows
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import (
     BACKLOG_S,
     CLAIM_CHANCE,
@@ -56,8 +56,6 @@ from hs_analysis.statistics.binomial import logistic_line
 from hs_analysis.statistics.episodes import Run, episodes, runs_until_clean
 from hs_analysis.statistics.isotonic import monotone_fit
 from hs_analysis.statistics.resampling import percentile_interval
-
-Floats = NDArray[np.float64]
 
 COUNT_STEP = 0.0025
 """Width of the cells of ln load in which rows are counted for the binomial fit: 0.25 % of load."""
@@ -83,7 +81,7 @@ def share_limit(slo: Slo) -> float:
     return 1.0 - slo.quantile
 
 
-def violating(share: Floats, slo: Slo) -> NDArray[np.bool_]:
+def violating(share: Floats, slo: Slo) -> Mask:
     """Return which rows have more samples over the limit than the SLO allows; NaN does not violate."""
     return broken(share, slo.quantile)
 
@@ -116,9 +114,9 @@ def logistic(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     return Crossing(crossing, fit[1]) if seen else None
 
 
-def in_tail(x: Floats, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def in_tail(x: Floats, bad: Mask) -> Mask:
     """Return which ln loads lie in the tail of the logistic law: above q02 of the violating ones - 0.25."""
-    tail: NDArray[np.bool_] = x > np.quantile(x[bad], TAIL_QUANTILE) - TAIL_MARGIN
+    tail: Mask = x > np.quantile(x[bad], TAIL_QUANTILE) - TAIL_MARGIN
     return tail
 
 
@@ -160,7 +158,7 @@ def at_mean_load(crossing: Crossing, noise: float, slo: Slo) -> Crossing:
 _NORMAL: Floats = ndtri((np.arange(CHANCES) + 0.5) / CHANCES)
 
 
-def binomial_fit(x: Floats, bad: NDArray[np.bool_]) -> tuple[float, float] | None:
+def binomial_fit(x: Floats, bad: Mask) -> tuple[float, float] | None:
     """Return intercept and slope of the log odds of `bad` on `x`, None where they can't be fitted.
 
     Rows are counted in cells of 0.0025 of `x` first, so that the cost does not grow with the number of rows.
@@ -229,9 +227,6 @@ def levels(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     after = int(over[0])
     x, y = fit.x[after - 1 : after + 1], fit.y[after - 1 : after + 1]
     return Crossing(float(x[0] + (x[1] - x[0]) * (limit - y[0]) / (y[1] - y[0])))
-
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -416,9 +411,6 @@ def bracket(labelled: LabelledRows, slo: Slo) -> Bracket | None:
     high = max(float(onsets[0]), float(clean[GROUP_MIN - 1]))
     share = mean_share(labelled, slo)
     return Bracket(share * low, share * high)
-
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

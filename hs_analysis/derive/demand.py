@@ -6,17 +6,15 @@ import math
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.derive.constants import CENSORED_S
 from hs_analysis.derive.format import CENSORED_COLLECT
 from hs_analysis.derive.rows import capture_numbers, centred_mean, saturated_rows, smooth_rows, work_of
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import DEMAND_QUANTILE
 from hs_analysis.schema.results import CensoredWindow, Demand, Refusal
 from hs_analysis.statistics.episodes import episodes
-
-Floats = NDArray[np.float64]
 
 
 def instant(seconds: float) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.capacity_laws import log_interval
@@ -23,6 +22,7 @@ from hs_analysis.derive.profiles import Profile, profile_ratio
 from hs_analysis.derive.rows import capture_numbers, centred_mean, smooth_rows
 from hs_analysis.derive.split_sweeps import trials_of
 from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import GPU_MIX_MOVED, LOAD_RANGE_QUANTILES, MINUTE_ROWS_MIN
 from hs_analysis.schema.names import same_gpu
 from hs_analysis.schema.results import Capacity, GpuSpeed, Interval, Reason, SpeedBasis, TypeRatio, weights_of
@@ -144,9 +144,6 @@ def _row_of(name: str, rows: Sequence[BenchSpeed], gpus: float | None) -> BenchS
         return None
     return max(own, key=lambda row: (row.gpus == gpus, row.tps_per_gpu))
 
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 QUEUE = ("running", "queue_length")
 """Signals that add up to the requests an instance holds."""

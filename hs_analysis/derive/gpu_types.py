@@ -6,17 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.rows import limits_of, role_rows
 from hs_analysis.derive.versions import ActiveVersion
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame, column
+from hs_analysis.schema.arrays import Integers
 from hs_analysis.schema.results import Capacity, Reason
 from hs_analysis.schema.settings import Settings
-
-Integers = NDArray[np.int64]
 
 POOL_MEAN = "pool_mean"
 """Reason code of a type's capacity that is its pool's."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity_laws import label_rows
 from hs_analysis.derive.constants import (
@@ -22,6 +21,7 @@ from hs_analysis.derive.demand import cached_share
 from hs_analysis.derive.noise import disjoint_means
 from hs_analysis.derive.rows import RoleRows, capture_numbers, saturated_rows, work_of
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import (
     BLOCK_S,
     DECILES,
@@ -37,10 +37,6 @@ from hs_analysis.schema.results import FixedCost, Mover
 from hs_analysis.schema.settings import Slo
 from hs_analysis.statistics.constants import OPERATING_SHARE
 from hs_analysis.statistics.noise import second_difference_noise
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 DRIFT_SPREAD = math.log(MIX_MOVED_RATIO)
 """Spread of ln mix (q90 − q10, noise taken off) above which no single ratio is right."""

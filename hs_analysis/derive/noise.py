@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.derive.constants import BAND_MIN
-from hs_analysis.derive.rows import Groups, smooth_rows
+from hs_analysis.derive.rows import smooth_rows
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import (
     COVERAGE_MIN,
     FALSE_CROSSINGS_PER_DAY,
@@ -19,9 +19,6 @@ from hs_analysis.schema.constants import (
     SUSTAINED_S,
 )
 from hs_analysis.statistics.noise import crossing_z, largest_sd, second_difference_noise
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Band:
     noise: Noise
 
 
-def disjoint_means(values: Floats, rows: int, group: Groups) -> list[Floats]:
+def disjoint_means(values: Floats, rows: int, group: Integers) -> list[Floats]:
     """Return the means of consecutive blocks of `rows` rows of each capture, NaN under 70 % coverage."""
     out = []
     for number in np.unique(group):
@@ -57,7 +54,7 @@ def disjoint_means(values: Floats, rows: int, group: Groups) -> list[Floats]:
     return out
 
 
-def disjoint_maxima(values: Floats, rows: int, group: Groups) -> list[Floats]:
+def disjoint_maxima(values: Floats, rows: int, group: Integers) -> list[Floats]:
     """Return the highest of consecutive blocks of `rows` values of each capture, NaN under 70 % coverage."""
     out = []
     for number in np.unique(group):
@@ -69,7 +66,7 @@ def disjoint_maxima(values: Floats, rows: int, group: Groups) -> list[Floats]:
     return out
 
 
-def noise_of(values: Floats, window_s: float, group: Groups, *, set_load: bool = False) -> Noise:
+def noise_of(values: Floats, window_s: float, group: Integers, *, set_load: bool = False) -> Noise:
     """Return the noise of the readings that a policy compares, as shares of their means.
 
     The newest reading is the mean of 60 s, or a row where rows are wider; the highest is that of five such

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis.derive.constants import OUTSIDE_MAX
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import ProfileRatio
-
-Floats = NDArray[np.float64]
 
 PAIR_COLUMNS = ("capture", "model", "engine", "precision")
 """Columns in which the two profiles of a pair agree."""

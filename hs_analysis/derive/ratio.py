@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.capacity import GATES
@@ -18,11 +17,10 @@ from hs_analysis.derive.format import RATIO_COLLECT, TESTABLE
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch, fixed_costs, movers, movers_text
 from hs_analysis.derive.targets import LoadTarget
 from hs_analysis.schema.aligned import HIT_RATE_TEXT, ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import DECILES, DEMAND_QUANTILE, SYSTEMATIC_SHARE
 from hs_analysis.schema.results import PLAN_TEST, Interval, PdRatio, RatioWindow, Reason, Refusal
 from hs_analysis.statistics.resampling import block_length, moving_block_indices, percentile_interval
-
-Floats = NDArray[np.float64]
 
 
 def ratio_of(

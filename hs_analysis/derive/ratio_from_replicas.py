@@ -8,21 +8,17 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity_laws import log_interval
 from hs_analysis.derive.constants import APART_MIN, DRAWS_MIN, EVENTS_MIN, RATIO_SYSTEMATIC
 from hs_analysis.derive.mix import Mix
 from hs_analysis.derive.rows import RoleRows
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, TEST_BACKLOG_S
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import PdRatio, Reason, ReplicaGroup, ReplicaRatio
 from hs_analysis.statistics.resampling import percentile_interval
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 ROLES: tuple[Literal["prefill"], Literal["decode"]] = ("prefill", "decode")
 

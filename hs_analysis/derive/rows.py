@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.derive.constants import CARRY_OVER_ROWS, END_SHARE, KV_FULL_RATIO, MIX_S, RESIDENCE_ROWS_MAX
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import (
     BACKLOG_S,
     COVERAGE_MIN,
@@ -32,10 +32,6 @@ from hs_analysis.statistics.constants import ALL_OR_NONE
 from hs_analysis.statistics.episodes import FLOWS, operating_rows, steady
 from hs_analysis.statistics.load_range import load_levels, load_range
 from hs_analysis.statistics.noise import count_noise, steps
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Groups = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +120,7 @@ class RoleRows:
     saturated: Mask
     backlog_s: Floats
     steady: Mask
-    group: Groups
+    group: Integers
     window_s: float
     kind: str
     mix_sd: float = 0.0
@@ -149,13 +145,13 @@ class RoleRows:
         return any(not edges.exact for edges in self.limit_edges) or bool(np.any(list(apart)))
 
 
-def capture_numbers(frame: ServiceFrame) -> Groups:
+def capture_numbers(frame: ServiceFrame) -> Integers:
     """Return the number of the capture of each row, shape (rows,), in table order."""
     names = {name: number for number, name in enumerate(frame.captures())}
     return np.array([names[name] for name in frame.table["capture"].to_list()], dtype=np.int64)
 
 
-def trailing_mean(values: Floats, rows: Groups | int, group: Groups) -> Floats:
+def trailing_mean(values: Floats, rows: Integers | int, group: Integers) -> Floats:
     """Return the mean of each row and the rows before it, NaN where under 70 % of them have a value.
 
     Parameters
@@ -171,13 +167,13 @@ def trailing_mean(values: Floats, rows: Groups | int, group: Groups) -> Floats:
     return _window_mean(values, back, np.zeros(values.size, dtype=np.int64), group)
 
 
-def centred_mean(values: Floats, rows: int, group: Groups) -> Floats:
+def centred_mean(values: Floats, rows: int, group: Integers) -> Floats:
     """Return the mean of `rows` rows (made odd, upwards) about each row, NaN under 70 % coverage."""
     half = np.full(values.size, rows // 2)
     return _window_mean(values, half, half, group)
 
 
-def _window_mean(values: Floats, back: NDArray[np.int64], ahead: NDArray[np.int64], group: Groups) -> Floats:
+def _window_mean(values: Floats, back: Integers, ahead: Integers, group: Integers) -> Floats:
     n = values.size
     if n == 0:
         return values.copy()
@@ -219,7 +215,7 @@ def saturated_rows(frame: ServiceFrame, role: str) -> Mask:
     return mask
 
 
-def busiest_rows(rows: RoleRows) -> NDArray[np.int64]:
+def busiest_rows(rows: RoleRows) -> Integers:
     """Return the places, among the labelled rows, of the 5 % with the highest load per instance."""
     load = rows.sustained[rows.labelled]
     return np.argsort(load, kind="stable")[load.size - int(np.ceil(END_SHARE * load.size)) :]
@@ -338,13 +334,13 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     )  # fmt: skip
 
 
-def _before(values: Floats, group: Groups) -> Floats:
+def _before(values: Floats, group: Integers) -> Floats:
     out = np.full(values.size, np.nan)
     out[1:] = np.where(group[1:] == group[:-1], values[:-1], np.nan)
     return out
 
 
-def _request_tokens(frame: ServiceFrame, role: str, work: Floats, group: Groups) -> Floats:
+def _request_tokens(frame: ServiceFrame, role: str, work: Floats, group: Integers) -> Floats:
     if frame.kind != "production" or role == "mixed":
         return np.full(work.size, np.nan)
     if role == "decode":
@@ -356,7 +352,7 @@ def _request_tokens(frame: ServiceFrame, role: str, work: Floats, group: Groups)
     return centred_mean(tokens, smooth_rows(frame.window_s, MIX_S), group)
 
 
-def _count_noise(work: Floats, instances: Floats, group: Groups) -> float:
+def _count_noise(work: Floats, instances: Floats, group: Integers) -> float:
     """Noise of work per instance: that of the pool's work, shared by the mean number of instances."""
     known = instances[instances > 0]
     return count_noise(work, group) / float(np.median(known)) if known.size else math.nan
@@ -371,7 +367,7 @@ def steady_rows(frame: ServiceFrame, role: str) -> Mask:
     return steady(arrivals, departures)
 
 
-def _answering_load(frame: ServiceFrame, role: str, per_instance: Floats, group: Groups) -> Floats:
+def _answering_load(frame: ServiceFrame, role: str, per_instance: Floats, group: Integers) -> Floats:
     if frame.kind == "production":
         return centred_mean(per_instance, smooth_rows(frame.window_s), group)
     if role == "prefill":
@@ -382,7 +378,7 @@ def _answering_load(frame: ServiceFrame, role: str, per_instance: Floats, group:
     return trailing_mean(per_instance, np.clip(np.rint(rows), 1, RESIDENCE_ROWS_MAX).astype(np.int64), group)
 
 
-def _settled(frame: ServiceFrame, instances: Floats, work: Floats, startup_s: float, group: Groups) -> Mask:
+def _settled(frame: ServiceFrame, instances: Floats, work: Floats, startup_s: float, group: Integers) -> Mask:
     """Rows in which the instance count has been the same for one start-up time.
 
     In a pressure test the count has to hold for the three windows that carry over: a start-up time
@@ -400,7 +396,7 @@ def _settled(frame: ServiceFrame, instances: Floats, work: Floats, startup_s: fl
     return ~(trailing_mean(np.where(changed, 1.0, 0.0), rows, group) > 0.0)
 
 
-def after_hole(frame: ServiceFrame, work: Floats, group: Groups) -> Mask:
+def after_hole(frame: ServiceFrame, work: Floats, group: Integers) -> Mask:
     """Return the rows that follow a hole in the work of their capture, shape (rows,).
 
     A counter's increase over the hole may land in them, and would be the highest load ever carried. A hole is

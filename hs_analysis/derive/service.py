@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.backtest_coverage import realised_coverage
@@ -37,6 +36,7 @@ from hs_analysis.derive.targets import LoadTarget, target_of, with_calm, with_ra
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
 from hs_analysis.derive.versions import ActiveVersion, active_version
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import BLOCK_S, GROUP_MIN
 from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, check, empty
 from hs_analysis.schema.results import (
@@ -53,8 +53,6 @@ from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, SweepResult
 from hs_analysis.statistics.isotonic import monotone_fit
 from hs_analysis.statistics.resampling import moving_block_indices
-
-Floats = NDArray[np.float64]
 
 CURVE_POINTS = 100
 """Grid points of a fitted curve: smooth at the width of a page."""
@@ -282,7 +280,7 @@ def _fit_pools(
     typed: pl.DataFrame | None,
     active: ActiveVersion,
     settings: Settings,
-    resamples: NDArray[np.int64],
+    resamples: Integers,
     seeds: Sequence[np.random.SeedSequence],
     profiles: Sequence[Profile],
     bench: Sequence[BenchSpeed],
@@ -316,7 +314,7 @@ def _capacities(
     frame: ServiceFrame,
     active: ActiveVersion,
     settings: Settings,
-    resamples: NDArray[np.int64],
+    resamples: Integers,
     seeds: Sequence[np.random.SeedSequence],
 ) -> dict[str, CapacityFit]:
     """Return the capacity of each pool over all its GPU types."""
@@ -347,7 +345,7 @@ def _needs(demand: Demand, targets: dict[str, LoadTarget]) -> dict[str, float | 
     return found
 
 
-def _resamples(frame: ServiceFrame, settings: Settings, rng: np.random.Generator) -> NDArray[np.int64]:
+def _resamples(frame: ServiceFrame, settings: Settings, rng: np.random.Generator) -> Integers:
     if frame.table.height == 0:
         return np.empty((settings.draws, 0), dtype=np.int64)
     block = max(1, round(BLOCK_S / frame.window_s)) if frame.kind == "production" else CARRY_OVER_ROWS

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.constants import INTEGER_TOTAL_MAX, LOADED_SHARE, NEAR_BEST, STEP_GAIN, STEP_RATIO
@@ -17,6 +16,7 @@ from hs_analysis.derive.mix import DRIFT_SPREAD
 from hs_analysis.derive.ratio import integer_pairs
 from hs_analysis.derive.rows import capture_numbers, limit_shares
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import GROUP_MIN, TEST_BACKLOG_S
 from hs_analysis.schema.frames import SPLITS, empty
 from hs_analysis.schema.number_text import percent
@@ -528,10 +528,6 @@ def split_table(base: SweepResult, trials: tuple[Trial, ...]) -> pl.DataFrame:
         for t in trials
     ]  # fmt: skip
     return pl.DataFrame(rows, schema=empty(SPLITS).schema)
-
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

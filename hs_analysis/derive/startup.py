@@ -7,17 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from hs_analysis import evidence
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import CLAIM_CHANCE, GROUP_MIN
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Interval, Reason, Startup
 from hs_analysis.schema.settings import Settings
-
-Floats = NDArray[np.float64]
 
 ASKED_BY = {
     "pod_created": "the creation of its pod",

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
 from hs_analysis.derive.capacity_laws import violating
@@ -15,15 +14,8 @@ from hs_analysis.derive.constants import (
     GROWTH_OVER,
     GROWTH_ROWS_MIN,
 )
-from hs_analysis.derive.rows import (
-    Groups,
-    RoleRows,
-    busiest_rows,
-    centred_mean,
-    smooth_rows,
-    trailing_mean,
-    was_full,
-)
+from hs_analysis.derive.rows import RoleRows, busiest_rows, centred_mean, smooth_rows, trailing_mean, was_full
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import GROUP_MIN, SHORTEST_S, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
 from hs_analysis.schema.settings import Settings, Slo
@@ -124,9 +116,6 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
     return headroom, headroom * base
 
 
-Floats = NDArray[np.float64]
-
-
 def ramp_growth(rows: RoleRows, startup_s: float, over: float = GROWTH_OVER[1]) -> float | None:
     """Return by how much the load grows within a start-up time, but for a share of the rows [ratio].
 
@@ -161,7 +150,7 @@ def ramp_growth(rows: RoleRows, startup_s: float, over: float = GROWTH_OVER[1]) 
     return float(np.quantile(then[pairs] / now[pairs], 1.0 - over))
 
 
-def _highest(values: Floats, rows: int, group: Groups) -> Floats:
+def _highest(values: Floats, rows: int, group: Integers) -> Floats:
     """Return the highest of each row and the rows before it in its capture; NaN where none has a value."""
     found = values.copy()
     for back in range(1, min(rows, values.size)):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.format import NOISE_COLLECT, STARTUP_COLLECT
@@ -18,13 +17,12 @@ from hs_analysis.derive.startup import with_measured
 from hs_analysis.derive.targets import LoadTarget, estimate_of, operating_point
 from hs_analysis.derive.versions import ActiveVersion
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import FIT_BINS, GROUP_MIN, ROWS_MIN, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.episodes import operating_rows
 from hs_analysis.statistics.isotonic import monotone_fit
-
-Floats = NDArray[np.float64]
 
 SERVICE_POOL = ("mixed", "decode")
 """A service signal (request rate) is counted per instance of the first of these pools that exists."""

@@ -8,18 +8,15 @@ from itertools import groupby
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis.derive.constants import VERSION_S
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.rows import RoleRows, capture_numbers
 from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, SETTLED_S
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Reason, Refusal, Release, ReleaseKind
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 IMAGES = "kube_pod_container_info"
 """Which image each container runs: kube-state-metrics' metric that distinguishes a restart from a release."""

@@ -23,8 +23,9 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.quality import SeriesShape, quality_frame, quality_of, shape_of
 from hs_analysis.ingest.rows import FLAGS
 from hs_analysis.ingest.staging import Piece, Samples, Staging
+from hs_analysis.schema.arrays import Mask
 from hs_analysis.schema.frames import SAMPLES, arrow
-from hs_analysis.statistics.episodes import Mask, Run, runs
+from hs_analysis.statistics.episodes import Run, runs
 
 OUTCOMES = ("stored", "duplicate", "conflict", "superseded")
 STORED, DUPLICATE, CONFLICT, SUPERSEDED = range(len(OUTCOMES))

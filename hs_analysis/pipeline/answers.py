@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.controllers import slo_aware
@@ -35,11 +34,9 @@ from hs_analysis.promql.forms import NAME
 from hs_analysis.replay.signals import Quantile
 from hs_analysis.replay.tokens_in_flight import calm_rows, spread_of, with_tokens_in_flight
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.settings import Settings, Slo
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def answers_at_ends(

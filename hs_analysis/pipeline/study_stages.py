@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis.derive import (
     DeriveResult,
@@ -36,6 +35,7 @@ from hs_analysis.pipeline.tables import (
 )
 from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, empty
 from hs_analysis.schema.results import (
     Capacity,
@@ -54,8 +54,6 @@ from hs_analysis.schema.results import (
 from hs_analysis.schema.settings import Settings
 from hs_analysis.schema.sweeps import BenchSpeed, PlannedTest, ProfileRatio, SweepResult
 from hs_analysis.study import study_service
-
-Floats = NDArray[np.float64]
 
 
 def answer(work: Work) -> list[SweepResult]:

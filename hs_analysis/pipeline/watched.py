@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis.catalogue import Catalogue, Source
 from hs_analysis.export import Watched, WatchedLength, WatchedLimit, expression, instance_count, share_over
@@ -19,6 +18,7 @@ from hs_analysis.pipeline.objects import expressions
 from hs_analysis.policy.guards import GUARDS
 from hs_analysis.policy.model import SignalReading
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame, SignalInfo, column
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.settings import Slo
@@ -99,7 +99,7 @@ def broken_at(frame: ServiceFrame, slo: Slo) -> dict[str, float]:
     return found
 
 
-def _broken(frame: ServiceFrame, info: SignalInfo, slo: Slo) -> NDArray[np.bool_] | None:
+def _broken(frame: ServiceFrame, info: SignalInfo, slo: Slo) -> Mask | None:
     """Return in which windows an alert sees a limit of the pool broken, None without a limit."""
     shares = [
         _recorded(frame, info, frame.values(f"{signal}_over_high", role))
@@ -109,16 +109,16 @@ def _broken(frame: ServiceFrame, info: SignalInfo, slo: Slo) -> NDArray[np.bool_
     ]
     if not shares:
         return None
-    broken: NDArray[np.bool_] = np.any([share > 1.0 - slo.quantile for share in shares], axis=0)
+    broken: Mask = np.any([share > 1.0 - slo.quantile for share in shares], axis=0)
     return broken
 
 
-def _recorded(frame: ServiceFrame, info: SignalInfo, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _recorded(frame: ServiceFrame, info: SignalInfo, values: Floats) -> Floats:
     """Return values over the time that the recording rule of a signal takes its rate over, by its end."""
     width = range_window(max(SHORTEST_S, frame.window_s), [info.interval_s])
     rows = max(1, round(width / frame.window_s))
     padded = np.r_[np.full(rows - 1, math.nan), values]
-    mean: NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(padded, rows).mean(axis=1)
+    mean: Floats = np.lib.stride_tricks.sliding_window_view(padded, rows).mean(axis=1)
     return mean
 
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import (
     HIGHEST_QUANTILE,
     NORMAL_95,
@@ -26,8 +26,6 @@ from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Derived, Refusal
 from hs_analysis.schema.sweeps import Level, PlannedTest
 from hs_analysis.statistics.queueing import size_factor
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

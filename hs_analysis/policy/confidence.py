@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.policy.alarms import alarm_of, known_over, uncalibrated
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
@@ -21,6 +20,7 @@ from hs_analysis.policy.constants import SAME_SHARE_POINTS, WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
 from hs_analysis.schema.aligned import LATENCIES, RAW_PROMPTS
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import APART_MAX, MAJORITY
 from hs_analysis.schema.decision import Confidence
 from hs_analysis.schema.limit_edges import LimitEdges
@@ -168,7 +168,7 @@ class Criterion:
     by_test: bool = False
 
 
-def recorded_weekdays(seconds: NDArray[np.float64], window_s: float) -> tuple[float, tuple[float, ...]]:
+def recorded_weekdays(seconds: Floats, window_s: float) -> tuple[float, tuple[float, ...]]:
     """Return the length of a history and the recorded time per weekday, Monday first [s].
 
     Parameters

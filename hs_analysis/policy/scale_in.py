@@ -14,15 +14,13 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from hs_analysis.policy.constants import GRACE_STEP_S, LONGEST_SHARE
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import DAY_S, GRACE_S
 from hs_analysis.schema.decision import GraceSource, ScaleIn
 from hs_analysis.schema.results import Reason
-
-Floats = NDArray[np.float64]
 
 POINTS = 33
 """Points between two edges at which the share of running requests is summed up."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.policy.model import Bounds, PeriodicEntry, Policy
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.clock import DAY_MINUTES, WEEK_MINUTES, repeated_times, skipped_times, wall_clock_s
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -51,7 +51,7 @@ def planned_counts(entries: tuple[PeriodicEntry, ...], t_s: float) -> dict[str, 
     return {}
 
 
-def weekly_plan(entries: Sequence[PeriodicEntry], role: str) -> NDArray[np.float64]:
+def weekly_plan(entries: Sequence[PeriodicEntry], role: str) -> Floats:
     """Return the count of a role for each minute of the week from Monday 00:00, NaN where none holds.
 
     The clock is that of the zone of the entries, which have one.

@@ -18,11 +18,12 @@ import numpy as np
 
 from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.policy.timetable import DAY_HOURS, DAY_S, daily, planned_counts
-from hs_analysis.replay.demand import DemandTrace, Floats, answering_load, demands, peak, rows_of
+from hs_analysis.replay.demand import DemandTrace, answering_load, demands, peak, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolModel, fit_fleet, violation_probability
 from hs_analysis.replay.score import needed
 from hs_analysis.replay.simulate import Schedule, SimulationResult, combined_violation, simulate
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.clock import DAY_MINUTES, UTC_NAME, wall_clock_s
 from hs_analysis.schema.constants import HOUR_S, SUSTAINED_S
 from hs_analysis.schema.results import Derived

@@ -18,12 +18,13 @@ import polars as pl
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.replay.carried import over_limit
 from hs_analysis.replay.constants import MOST_FACTOR, SHARE_WIDTH
-from hs_analysis.replay.demand import Floats, Key
+from hs_analysis.replay.demand import Key
 from hs_analysis.replay.fleet import FleetModel, PoolModel
 from hs_analysis.replay.queue_attribution import wait_share
 from hs_analysis.replay.signals import HANDED_OUT, SignalModel
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import DECILES, GPU_MIX_MOVED, MIX_MOVED_RATIO
 from hs_analysis.schema.names import RECORDED
 from hs_analysis.schema.number_text import percent

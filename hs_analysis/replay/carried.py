@@ -16,10 +16,11 @@ import numpy as np
 
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.replay.constants import BLOCK_HOURS, CALM_REACH
-from hs_analysis.replay.demand import DemandTrace, Floats, Mask, answering_load, demands
+from hs_analysis.replay.demand import DemandTrace, answering_load, demands
 from hs_analysis.replay.fleet import FleetModel, PoolModel, fit_fleet, violation_probability
 from hs_analysis.replay.simulate import SimulationResult, any_of
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import BACKLOG_S, GROUP_MIN, HOUR_S
 from hs_analysis.schema.results import Derived, Interval
 from hs_analysis.schema.settings import Settings, Slo

@@ -7,14 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.replay.constants import SETTLING_S
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import SHORTEST_S, SUSTAINED_S
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Key = tuple[str, str]
 
 

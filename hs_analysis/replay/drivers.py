@@ -20,12 +20,13 @@ from hs_analysis.policy.constants import SCALE_IN_RATIO, SCALE_OUT_RATIO
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Primary, Target
 from hs_analysis.replay.constants import NO_DIP, RESTLESS_PER_DAY, SETTLING_S
-from hs_analysis.replay.demand import DemandTrace, Floats, Mask, demands, rows_of, trailing_mean_of_known
+from hs_analysis.replay.demand import DemandTrace, demands, rows_of, trailing_mean_of_known
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.score import score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate_all
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import DAY_S, HOUR_S, MAJORITY, RESTS_S, SUSTAINED_S
 from hs_analysis.schema.results import Derived, SignalDriver, SignalVerdict
 from hs_analysis.schema.settings import Settings

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hs_analysis.controllers.lanes import Integers
 from hs_analysis.errors import UsageError
 from hs_analysis.replay.constants import (
     BURST_S,
@@ -25,10 +24,11 @@ from hs_analysis.replay.constants import (
     STEEP,
     WATCHED,
 )
-from hs_analysis.replay.demand import DemandTrace, Floats, Mask, fill, rows_of
+from hs_analysis.replay.demand import DemandTrace, fill, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes
 from hs_analysis.replay.simulate import Control, Log, Lot, Run, Strike, answered, any_of, violations
 from hs_analysis.schema import names as choices
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import MAJORITY
 
 PLACES = 12

@@ -24,9 +24,10 @@ from hs_analysis.controllers import (
 )
 from hs_analysis.controllers.hpa import Hpa
 from hs_analysis.controllers.keda import Keda
-from hs_analysis.controllers.lanes import Batch, Fleet, Floats, Integers, Key, Mask, Scraped, some
+from hs_analysis.controllers.lanes import Batch, Fleet, Key, Scraped, some
 from hs_analysis.replay.demand import rows_of
 from hs_analysis.replay.readings import LastRows
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import DAY_S, HOUR_S, SHORTEST_S
 
 LEVELS, WATCHED_S, SETTLED_S = 8, 5.0 * HOUR_S, 1.0 * HOUR_S

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from scipy.special import digamma
 
-from hs_analysis.controllers.lanes import Integers, some
+from hs_analysis.controllers.lanes import some
 from hs_analysis.policy.build import work_target
 from hs_analysis.replay.constants import (
     CARRIED,
@@ -21,7 +21,7 @@ from hs_analysis.replay.constants import (
     NEAR_CAPACITY,
     SLOPE_RANGE,
 )
-from hs_analysis.replay.demand import Floats, Key, Mask, demands
+from hs_analysis.replay.demand import Key, demands
 from hs_analysis.replay.queue_attribution import FIRST_TOKEN_FROM_DECODE, Waits, fit_waits
 from hs_analysis.replay.signals import (
     SignalModel,
@@ -32,6 +32,7 @@ from hs_analysis.replay.signals import (
     work_signal,
 )
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import BACKLOG_S, GRACE_S, STARTUP_S, VIOLATION_SLOPE
 from hs_analysis.schema.results import Capacity, Derived
 from hs_analysis.schema.settings import Settings, Slo

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hs_analysis.policy.topology import LOW, Topology
-from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.score import score
 from hs_analysis.replay.simulate import Schedule, SimulationResult, simulate
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import HOUR_S
 from hs_analysis.schema.replays import PlacementOutcome
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from hs_analysis.replay.constants import CLEAR_WAIT_S, CURVE_ROWS_MIN
-from hs_analysis.replay.demand import DemandTrace, Floats, Key, demands
+from hs_analysis.replay.demand import DemandTrace, Key, demands
 from hs_analysis.replay.signals import WHOLE_S, SignalModel
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import MAJORITY
 
 Waits = Mapping[str, Mapping[str, float]]

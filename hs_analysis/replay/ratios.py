@@ -13,10 +13,11 @@ import numpy as np
 
 from hs_analysis.controllers.heteroscale import HeteroScale, ObservedMix, PoolWork
 from hs_analysis.controllers.lanes import ROUNDING
-from hs_analysis.replay.demand import Floats, demands
+from hs_analysis.replay.demand import demands
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import DAY_S, DEMAND_QUANTILE, HOUR_S, SUSTAINED_S
 from hs_analysis.schema.names import RATIO_BY_HOUR, RATIO_BY_MIX
 from hs_analysis.schema.results import PdRatio

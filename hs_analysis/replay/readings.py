@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
-from hs_analysis.controllers.lanes import ROUNDING, Integers, Scraped, some
-from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, rows_of
+from hs_analysis.controllers.lanes import ROUNDING, Scraped, some
+from hs_analysis.replay.demand import DemandTrace, Key, rows_of
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.queue_attribution import waits_of
 from hs_analysis.replay.signals import (
@@ -23,6 +23,7 @@ from hs_analysis.replay.signals import (
     quantile_of,
     waited,
 )
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 
 SAME_FLOAT = 1e-9
 """Part of a row's sum or mean by which its steps differ from it in floating point [ratio]."""

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.replay.constants import ANOTHER_DAY_SD, BLOCK_HOURS
-from hs_analysis.replay.demand import Floats, rows_of, trailing_mean_of_known
+from hs_analysis.replay.demand import rows_of, trailing_mean_of_known
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.ratios import RatioRange, stray_of
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import DAY_S, GROUP_MIN, HOUR_S, MAJORITY, NORMAL_95, SUSTAINED_S
 from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 from hs_analysis.schema.replays import PolicyReplay
@@ -373,7 +373,7 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
 class _Drawn:
     """Pieces drawn anew, shape (draws, pieces), and by how much intervals of them are stretched."""
 
-    pieces: NDArray[np.int64]
+    pieces: Integers
     stretch: float
 
     def interval(

@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 
 from hs_analysis.replay.constants import CLEAR_WAIT_S, CURVE_ROWS_MIN, FULLEST, LOAD_BINS, QUANTILE_LINK_MIN
-from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, demands, rows_of, trailing_mean_of_known
+from hs_analysis.replay.demand import DemandTrace, Key, demands, rows_of, trailing_mean_of_known
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import BACKLOG_S
 from hs_analysis.statistics.isotonic import monotone_fit
 from hs_analysis.statistics.separation import top_separation

@@ -16,11 +16,12 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.controllers import Autoscaler, HeteroScale, Slotted, batch_of, sharing_slots, structure
-from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words, some
-from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, answering_load, rows_of
+from hs_analysis.controllers.lanes import Batch, Fleet, Orders, in_words, some
+from hs_analysis.replay.demand import DemandTrace, Key, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes, violation_probability
 from hs_analysis.replay.queue_attribution import wait_share
 from hs_analysis.replay.readings import Passed, Readings, Row, SameState, Slots, read_from
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.frames import TIMELINE, check
 
 STEP_S = 15.0

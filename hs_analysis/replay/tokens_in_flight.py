@@ -18,16 +18,13 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from hs_analysis.replay.constants import CALM, CURVE_ROWS_MIN
 from hs_analysis.replay.signals import HANDED_OUT
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, SignalInfo, column
+from hs_analysis.schema.arrays import Mask
 from hs_analysis.schema.constants import BACKLOG_S
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 POOL = "prefill"
 
@@ -36,7 +33,7 @@ ERROR = "rough: in five simulated histories 6 to 9 % too many, hours 25 % too fe
 both were known, violations were 29 % of windows in the replay and 8.5 % at work."""
 
 
-def calm_rows(frame: ServiceFrame) -> Flags:
+def calm_rows(frame: ServiceFrame) -> Mask:
     """Return the rows of the lowest load of a prefill instance, in which nothing waits. Shape (rows,)."""
     rate, ttft = frame.values(SERVED[POOL], POOL), frame.values("ttft", "service")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -44,7 +41,7 @@ def calm_rows(frame: ServiceFrame) -> Flags:
     known = np.isfinite(load) & (load > 0) & (ttft > 0)
     known &= ~(frame.values("backlog_age_s", POOL) > BACKLOG_S)
     most = np.quantile(load[known], CALM) if known.any() else np.nan
-    calm: Flags = known & (load <= most)
+    calm: Mask = known & (load <= most)
     return calm
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 
 GAP_STEPS = 1.5
 """Two rows further apart than this many median steps have a gap between them; default of this project."""
@@ -50,7 +49,7 @@ def thin(t: Floats, v: Floats, budget: int, *, steps: bool = False) -> tuple[Flo
     return times, values
 
 
-def _breaks_before(t: Floats, v: Floats) -> npt.NDArray[np.int64]:
+def _breaks_before(t: Floats, v: Floats) -> Integers:
     """Count, for every row, the breaks at or before it: missing values and jumps in time."""
     jump = np.zeros(t.size, dtype=bool)
     if t.size > 1:
@@ -59,14 +58,14 @@ def _breaks_before(t: Floats, v: Floats) -> npt.NDArray[np.int64]:
     return np.cumsum(jump | ~np.isfinite(v))
 
 
-def _changes(v: Floats, breaks: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _changes(v: Floats, breaks: Integers) -> Mask:
     """Mark where a stepped line begins, changes or ends."""
     new = np.r_[True, (np.diff(v) != 0) | (np.diff(breaks) > 0)]
     last = np.r_[np.diff(breaks) > 0, True]
     return np.asarray(new | last, dtype=np.bool_)
 
 
-def _extremes(t: Floats, v: Floats, known: npt.NDArray[np.int64], bins: int) -> npt.NDArray[np.int64]:
+def _extremes(t: Floats, v: Floats, known: Integers, bins: int) -> Integers:
     span = max(float(t[known[-1]] - t[known[0]]), 1e-9)
     which = np.minimum(((t[known] - t[known[0]]) / span * bins).astype(np.int64), bins - 1)
     order = np.lexsort((v[known], which))
@@ -75,9 +74,7 @@ def _extremes(t: Floats, v: Floats, known: npt.NDArray[np.int64], bins: int) -> 
     return np.unique(known[np.r_[order[first], order[last]]])
 
 
-def _with_gaps(
-    t: Floats, v: Floats, kept: npt.NDArray[np.int64], breaks: npt.NDArray[np.int64]
-) -> tuple[Floats, Floats]:
+def _with_gaps(t: Floats, v: Floats, kept: Integers, breaks: Integers) -> tuple[Floats, Floats]:
     broken = np.flatnonzero(np.diff(breaks[kept]) > 0)
     # The missing row goes halfway into the first gap after the value on the left.
     after = np.array([np.searchsorted(breaks, breaks[kept[i]], side="right") for i in broken], dtype=np.int64)
@@ -89,7 +86,7 @@ def _with_gaps(
     return times[order], values[order]
 
 
-def lone(v: Floats) -> npt.NDArray[np.bool_]:
+def lone(v: Floats) -> Mask:
     """Mark values with no neighbour on either side: a line would not show them, a point does."""
     known = np.isfinite(v)
     padded = np.r_[False, known, False]

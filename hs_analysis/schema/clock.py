@@ -7,7 +7,9 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from hs_analysis.schema.arrays import Floats, Integers
 
 UTC_NAME = "UTC"
 QUARTER_S = 900.0
@@ -19,7 +21,7 @@ EPOCH_MINUTE = 3 * DAY_MINUTES
 """Minute of the week at the Unix epoch, counted from Monday 00:00 UTC: 1970-01-01 was a Thursday."""
 
 
-def wall_clock_s(t_s: ArrayLike, zone: str) -> NDArray[np.float64]:
+def wall_clock_s(t_s: ArrayLike, zone: str) -> Floats:
     """Return what the clock of a zone shows at moments, as seconds since its 1970-01-01 00:00.
 
     Parameters
@@ -35,14 +37,14 @@ def wall_clock_s(t_s: ArrayLike, zone: str) -> NDArray[np.float64]:
         return moments
     quarters, places = np.unique(np.floor(moments / QUARTER_S), return_inverse=True)
     offsets = np.array([_offset_s(float(quarter * QUARTER_S), zone) for quarter in quarters])
-    shown: NDArray[np.float64] = moments + offsets[places].reshape(moments.shape)
+    shown: Floats = moments + offsets[places].reshape(moments.shape)
     return shown
 
 
-def minute_of_week(t_s: ArrayLike, zone: str) -> NDArray[np.int64]:
+def minute_of_week(t_s: ArrayLike, zone: str) -> Integers:
     """Return the minute of the week, from Monday 00:00, that a zone's clock shows at moments [Unix s]."""
     shown = wall_clock_s(t_s, zone) // MINUTE_S + EPOCH_MINUTE
-    found: NDArray[np.int64] = shown.astype(np.int64) % WEEK_MINUTES
+    found: Integers = shown.astype(np.int64) % WEEK_MINUTES
     return found
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.statistics.constants import ORDER_MAX, PREWHITENING_ORDER
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 STRETCH_ROWS = 2048
 """Rows transformed at once where sums of lagged products are wanted: 16 KiB a line stay in the cache."""
@@ -47,7 +44,7 @@ class Autoregression:
         return np.asarray(left, dtype=float)
 
 
-def complete_rows(values: Floats, order: int) -> Flags:
+def complete_rows(values: Floats, order: int) -> Mask:
     """Return which rows, and the `order` rows before each, all have values, shape (n,)."""
     good = np.isfinite(values)
     counts = np.concatenate(([0], np.cumsum(good)))
@@ -87,7 +84,7 @@ def fit_autoregression(
     return _fit(values, best.order, complete_rows(values, best.order))
 
 
-def _fit(values: Floats, order: int, rows: Flags) -> Autoregression | None:
+def _fit(values: Floats, order: int, rows: Mask) -> Autoregression | None:
     if rows.sum() < 2 * (order + 2):
         return None
     target = values[rows]

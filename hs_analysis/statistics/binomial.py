@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, xlogy
 
-Floats = NDArray[np.float64]
+from hs_analysis.schema.arrays import Floats
 
 STEPS_MAX = 100
 """Steps after which a fit is taken as it is: outcomes that a load separates have no finite maximum."""

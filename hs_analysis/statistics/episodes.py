@@ -7,17 +7,15 @@ another: `group` numbers the capture of each row, None means that all rows are o
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import DEMAND_QUANTILE
 from hs_analysis.statistics.constants import OPERATING_SHARE, STEADY_SHARE, STEADY_SIGMAS
 
-Mask = NDArray[np.bool_]
-Groups = NDArray[np.int64]
 Run = tuple[int, int]
 
 
-def runs(mask: Mask, group: Groups | None = None) -> list[Run]:
+def runs(mask: Mask, group: Integers | None = None) -> list[Run]:
     """Return the runs of True rows as half-open (start, stop) pairs, in row order.
 
     Parameters
@@ -46,7 +44,7 @@ def mask_of(spans: list[Run], rows: int) -> Mask:
     return mask
 
 
-def dilate(mask: Mask, rows: int, group: Groups | None = None) -> Mask:
+def dilate(mask: Mask, rows: int, group: Integers | None = None) -> Mask:
     """Return the mask with each run longer by `rows` rows on both sides, inside its capture."""
     out = mask.copy()
     same = np.ones(max(mask.size - 1, 0), dtype=bool) if group is None else group[1:] == group[:-1]
@@ -57,7 +55,7 @@ def dilate(mask: Mask, rows: int, group: Groups | None = None) -> Mask:
     return out
 
 
-def merge_gaps(spans: list[Run], gap_rows: float, group: Groups | None = None) -> list[Run]:
+def merge_gaps(spans: list[Run], gap_rows: float, group: Integers | None = None) -> list[Run]:
     """Return the runs with neighbours joined where at most `gap_rows` rows lie between them.
 
     Two runs separated by more are separate episodes.
@@ -73,13 +71,13 @@ def merge_gaps(spans: list[Run], gap_rows: float, group: Groups | None = None) -
     return merged
 
 
-def episodes(mask: Mask, gap_rows: float, group: Groups | None = None) -> list[Run]:
+def episodes(mask: Mask, gap_rows: float, group: Integers | None = None) -> list[Run]:
     """Return the episodes of a mask: its runs, joined over gaps of at most `gap_rows` rows."""
     return merge_gaps(runs(mask, group), gap_rows, group)
 
 
 def runs_until_clean(
-    bad: Mask, clean: Mask, calm: Mask, clean_rows: int, group: Groups | None = None
+    bad: Mask, clean: Mask, calm: Mask, clean_rows: int, group: Integers | None = None
 ) -> list[Run]:
     """Return runs that begin at a bad row and last until `clean_rows` clean rows and a calm one were seen.
 
@@ -117,7 +115,7 @@ def runs_until_clean(
     return out
 
 
-def operating_rows(load: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def operating_rows(load: Floats, among: Mask) -> Mask:
     """Return which rows lie in the operating range of some of them, shape (n,).
 
     Parameters
@@ -129,7 +127,7 @@ def operating_rows(load: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArr
     """
     if not among.any():
         return among
-    inside: NDArray[np.bool_] = among & (load >= OPERATING_SHARE * np.quantile(load[among], DEMAND_QUANTILE))
+    inside: Mask = among & (load >= OPERATING_SHARE * np.quantile(load[among], DEMAND_QUANTILE))
     return inside
 
 
@@ -141,7 +139,7 @@ FLOWS = {
 """Arrivals and departures of each role, as service signals."""
 
 
-def steady(arrivals: NDArray[np.float64], departures: NDArray[np.float64]) -> NDArray[np.bool_]:
+def steady(arrivals: Floats, departures: Floats) -> Mask:
     """Return the windows whose departures are within max(20 %, 2 sqrt(arrivals)) of arrivals.
 
     In a window that fills or drains a pool the load of the window is not the load the pool worked under.
@@ -152,5 +150,5 @@ def steady(arrivals: NDArray[np.float64], departures: NDArray[np.float64]) -> ND
         Requests per window [count], shape (windows,); a window where either is NaN is not steady.
     """
     slack = np.maximum(STEADY_SHARE * arrivals, STEADY_SIGMAS * np.sqrt(np.maximum(arrivals, 0.0)))
-    within: NDArray[np.bool_] = np.abs(departures - arrivals) <= slack
+    within: Mask = np.abs(departures - arrivals) <= slack
     return within

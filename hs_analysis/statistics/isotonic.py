@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-Floats = NDArray[np.float64]
+from hs_analysis.schema.arrays import Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class MonotoneFit:
         return at
 
 
-def equal_count_bins(x: Floats, bins: int) -> NDArray[np.int64]:
+def equal_count_bins(x: Floats, bins: int) -> Integers:
     """Return the bin number 0 .. bins-1 of each row by rank of `x`, shape (n,); equal values may split."""
     order = np.argsort(x, kind="stable")
     number = np.empty(x.size, dtype=np.int64)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import LOAD_RANGE_QUANTILES, TEST_LEVEL_STEP
-
-Floats = NDArray[np.float64]
 
 
 def load_range(load: Floats) -> float:

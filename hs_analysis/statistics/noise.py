@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import DAY_S
 from hs_analysis.statistics.constants import DIFFERENCES_MIN, STEP_SD
-
-Floats = NDArray[np.float64]
 
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal variable in units of its median absolute deviation."""
@@ -54,7 +52,7 @@ def largest_sd(count: int) -> float:
     return math.sqrt(float((share * middle**2).sum()) - mean**2)
 
 
-def count_noise(values: Floats, group: NDArray[np.int64]) -> float:
+def count_noise(values: Floats, group: Integers) -> float:
     """Return variance ÷ mean of one row of a rate that counts independent requests.
 
     From second differences, each divided by the root of its own level, so that neither a trend nor a few
@@ -83,7 +81,7 @@ def count_noise(values: Floats, group: NDArray[np.int64]) -> float:
     return sd * sd / 6.0
 
 
-def steps(values: Floats, noise: float, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+def steps(values: Floats, noise: float, group: Integers) -> Mask:
     """Return the rows on either side of a step: a change between neighbours that chance does not explain.
 
     |y₂ − y₁| > 3·√(noise · (y₁ + y₂)). No row where the noise is unknown.

@@ -10,11 +10,9 @@ under-predict waiting near the limit.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.statistics.constants import SIZE_LOSS
-
-Floats = NDArray[np.float64]
 
 
 def size_factor(ready: Floats, reference: float | None) -> Floats:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from hs_analysis.schema.arrays import Floats, Integers
 
 
 def mean_ranks(values: Floats) -> Floats:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import CLAIM_CHANCE, NORMAL_95
 from hs_analysis.statistics.constants import EFFECTIVE_MIN, QUIET_BAND, QUIET_LAGS
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def autocorrelation(values: Floats, lags: int) -> Floats:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import GROUP_MIN
 from hs_analysis.statistics.constants import TOP_SHARE
 from hs_analysis.statistics.ranks import mean_ranks
-
-Floats = NDArray[np.float64]
 
 
 def top_separation(x: Floats, y: Floats) -> float | None:

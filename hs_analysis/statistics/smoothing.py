@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from hs_analysis.schema.arrays import Floats
 
 
 def running_mean(values: Floats, half: int) -> Floats:

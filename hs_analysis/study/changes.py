@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hs_analysis.schema.arrays import Floats, Integers
 from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, MAJORITY
 from hs_analysis.schema.results import Reason
 from hs_analysis.statistics.noise import MAD_TO_SD
@@ -24,8 +24,6 @@ from hs_analysis.study.constants import (
 from hs_analysis.study.effects import relative
 from hs_analysis.study.signal_statistics import SignalStatistics, StudyRows
 from hs_analysis.study.verdict import judge
-
-Floats = NDArray[np.float64]
 
 PART_MIN_S = HOURS_MIN * HOUR_S
 """Shortest part of the window on either side [s]: what a signal must have to be judged at all."""
@@ -86,9 +84,7 @@ def find_jump(rows: StudyRows) -> Jump | None:
     return Jump(float(rows.grid.start_s[at]), size / typical)
 
 
-def _best_step(
-    x: Floats, y: Floats, place: NDArray[np.int64], moments: NDArray[np.int64]
-) -> tuple[int, float, Floats]:
+def _best_step(x: Floats, y: Floats, place: Integers, moments: Integers) -> tuple[int, float, Floats]:
     """Return the moment whose step leaves the least rest, the step, and the parabola at each row."""
     basis, _ = np.linalg.qr(np.column_stack([np.ones(x.size), x, x**2]))
     steps = (place[:, None] >= moments).astype(float)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import (
     BLOCK_S,
     DAY_S,
@@ -45,8 +45,6 @@ from hs_analysis.study.constants import (
 from hs_analysis.study.effects import block_drift, log_residuals, rank_correlation, relative
 from hs_analysis.study.reference_load import Pair, WindowGrid
 from hs_analysis.study.signal_statistics import Cap, SignalStatistics, StudyRows
-
-Floats = NDArray[np.float64]
 
 FACTORS = {
     "prefill_tps": ("cache_moved", "the share of prompts found in the cache"),
@@ -227,8 +225,6 @@ def _mixed_types(frame: ServiceFrame, pair: Pair) -> Reason | None:
     return Reason("mixed_gpu_types", text, float(len(types)), 1.0)
 
 
-Flags = NDArray[np.bool_]
-
 FACTOR = ELASTICITY_BAND[1] / ELASTICITY_BAND[0]
 """Factor between the slope within instances and that of the pool from which they disagree: the width of the
 band of proportional elasticities, 1.4 ÷ 0.7."""
@@ -283,7 +279,7 @@ def find_simpson(
     return None if found is None else _cap(found)
 
 
-def _spoken(own: pl.DataFrame, rows: StudyRows, captures: tuple[str, ...]) -> Flags:
+def _spoken(own: pl.DataFrame, rows: StudyRows, captures: tuple[str, ...]) -> Mask:
     """Return which rows start in a grid row that was used, shape (rows,)."""
     grid: WindowGrid = rows.grid
     names, seconds = own["capture"].to_numpy(), own["t"].dt.epoch("us").to_numpy() / 1e6
@@ -298,7 +294,7 @@ def _spoken(own: pl.DataFrame, rows: StudyRows, captures: tuple[str, ...]) -> Fl
     return spoken
 
 
-def slopes(load: Floats, value: Floats, instance: NDArray[np.int64], second: Floats) -> Slopes | None:
+def slopes(load: Floats, value: Floats, instance: Integers, second: Floats) -> Slopes | None:
     """Return the slope of ln(value) on ln(load) within instances and that of the pool's means.
 
     Parameters
@@ -336,7 +332,7 @@ def slopes(load: Floats, value: Floats, instance: NDArray[np.int64], second: Flo
     return Slopes(slope_within, slope_pool, error)
 
 
-def _means(values: Floats, group: NDArray[np.int64]) -> Floats:
+def _means(values: Floats, group: Integers) -> Floats:
     """Return the mean of each row's group, shape (n,)."""
     size = np.maximum(np.bincount(group), 1)
     means: Floats = (np.bincount(group, weights=values) / size)[group]
@@ -348,7 +344,7 @@ def _reach(values: Floats) -> float:
     return float(high - low)
 
 
-def _slope(x: Floats, y: Floats, block: NDArray[np.int64], blocks: int) -> tuple[float, Floats]:
+def _slope(x: Floats, y: Floats, block: Integers, blocks: int) -> tuple[float, Floats]:
     """Return the least-squares slope of centred columns, and how far each block pulls it, shape (blocks,)."""
     spread = float((x**2).sum())
     slope = float((x * y).sum()) / spread

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import (
     FIT_BINS,
     GROUP_MIN,
@@ -36,12 +36,8 @@ from hs_analysis.study.constants import (
     WAITING_ROWS_MIN,
 )
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Integers = NDArray[np.int64]
 
-
-def operating_range(load: Floats) -> Flags:
+def operating_range(load: Floats) -> Mask:
     """Return which rows carry at least 0.2 of the q95 load, shape (n,); False where the load is missing."""
     return operating_rows(load, np.isfinite(load)) & (load > 0)
 
@@ -109,7 +105,7 @@ def slope_of_means(log_x: Floats, y: Floats, bins: int) -> Floats:
     )
 
 
-def waiting_rows(x: Floats, y: Floats, used: Flags, bins: int) -> tuple[Flags, int]:
+def waiting_rows(x: Floats, y: Floats, used: Mask, bins: int) -> tuple[Mask, int]:
     """Return the rows of a queue that carry its slope, and how many bins they fill; (none, 0) without any.
 
     They lie between the loads that hold the middle 90 % of all that waited. Each bin holds at least 5 rows

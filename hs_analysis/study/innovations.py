@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import MINUTE_ROWS_MIN
 from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.autoregression import (
@@ -24,8 +24,6 @@ from hs_analysis.statistics.resampling import percentile_interval
 from hs_analysis.statistics.smoothing import running_mean
 from hs_analysis.study.constants import LAG_PEAK, LAG_REACH_S, SURROGATES, TREND_S
 from hs_analysis.study.effects import load_fit
-
-Floats = NDArray[np.float64]
 
 Shape = Literal["plain", "counts", "ranks"]
 """How a two-hour mean is taken away: subtracted; then divided by its root, which leaves counts with noise of

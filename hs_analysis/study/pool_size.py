@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import ROWS_MIN
 from hs_analysis.schema.results import Reason
 from hs_analysis.study.constants import (
@@ -27,8 +27,6 @@ from hs_analysis.study.constants import (
 )
 from hs_analysis.study.effects import load_fit
 from hs_analysis.study.reference_load import Pair, WindowGrid
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

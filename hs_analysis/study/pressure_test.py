@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import (
     DECILES,
     GROUP_MIN,
@@ -52,11 +52,8 @@ from hs_analysis.study.signal_statistics import (
 )
 from hs_analysis.study.verdict import SEVERITY, judge, kind_of
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
-
-def usual_instances(frame: ServiceFrame, role: str) -> Flags:
+def usual_instances(frame: ServiceFrame, role: str) -> Mask:
     """Return the windows in which the pool had its capture's most frequent size, shape (windows,).
 
     All True when the input does not count instances.
@@ -75,7 +72,7 @@ def usual_instances(frame: ServiceFrame, role: str) -> Flags:
     return usual
 
 
-def steady_rows(frame: ServiceFrame, grid: WindowGrid, role: str) -> Flags | None:
+def steady_rows(frame: ServiceFrame, grid: WindowGrid, role: str) -> Mask | None:
     """Return the rows in which a role's departures match its arrivals; None when these are not counted.
 
     Departures must be within max(20 %, 2 sqrt(arrivals)) of arrivals. This replaces a settling time
@@ -121,7 +118,7 @@ def row_factor(frame: ServiceFrame, role: str, load: Floats, interval_s: float) 
     return least
 
 
-def mix_spread(frame: ServiceFrame, role: str, rows: Flags | None = None) -> float | None:
+def mix_spread(frame: ServiceFrame, role: str, rows: Mask | None = None) -> float | None:
     """Return q90 ÷ q10 of a role's tokens per request over windows; None when they are not known.
 
     Parameters
@@ -150,8 +147,6 @@ def _residence_s(frame: ServiceFrame, role: str) -> float:
     known = np.isfinite(running) & (rate > 0)
     return float(np.median(running[known] / rate[known])) if known.any() else math.nan
 
-
-Integers = NDArray[np.int64]
 
 # Limits of this module: defaults of this project, measured on captures of real serving components.
 
@@ -389,7 +384,7 @@ def _run_offset(rows: StudyRows, pooled: SignalStatistics) -> float:
 def _run_resample(rows: StudyRows, settings: Settings, rng: np.random.Generator) -> Resample:
     """Draw whole runs, with replacement, until as many rows are filled."""
 
-    def resample(mask: Flags) -> Draws:
+    def resample(mask: Mask) -> Draws:
         labels = rows.grid.capture[mask]
         members = [np.flatnonzero(labels == run) for run in np.unique(labels)]
         drawn = np.empty((settings.draws, labels.size), dtype=np.int64)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, RANGE_MIN, ROWS_MIN, SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings
@@ -44,9 +44,6 @@ from hs_analysis.study.signal_statistics import (
     slope_on_load,
 )
 from hs_analysis.study.verdict import judge
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 
 def study_production(
@@ -133,7 +130,7 @@ def _normalise(frame: ServiceFrame, pair: Pair, grid: WindowGrid) -> tuple[Pair,
     return divided, CLOSED_LOOP_RANGE_MIN
 
 
-def _gates(load: Floats, used: Flags, hours: float, range_min: float) -> tuple[Reason, ...]:
+def _gates(load: Floats, used: Mask, hours: float, range_min: float) -> tuple[Reason, ...]:
     failed: list[Reason] = []
     rows = int(used.sum())
     if hours < HOURS_MIN:

@@ -6,16 +6,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import REQUESTS, WEIGHED_REQUESTS, ServiceFrame, SignalInfo, column
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import COVERAGE_MIN, LOAD_RANGE_QUANTILES, TEST_BACKLOG_S
 from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.results import Reason
 from hs_analysis.study.constants import POOL_MOVED_RATIO, TREND_S
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 PREFILL_LATENCIES = ("ttft", "queue_time", "prefill_time")
 """Service signals that answer to prefill work; every other service signal is judged on decode work."""
@@ -49,7 +46,7 @@ class Pair:
     load_role: str
     load: Floats
     value: Floats
-    recorded: Flags
+    recorded: Mask
     per_instance: bool
     circular: bool
 
@@ -68,7 +65,7 @@ def load_role(frame: ServiceFrame, info: SignalInfo) -> str:
     return "prefill" if info.signal in PREFILL_LATENCIES else "decode"
 
 
-def saturated(frame: ServiceFrame, info: SignalInfo, role: str) -> Flags:
+def saturated(frame: ServiceFrame, info: SignalInfo, role: str) -> Mask:
     """Return the windows in which a shortage hides what a signal would say, shape (windows,)."""
     pools = POOL_ROLES if info.signal in FIRST_TOKEN_SIGNALS else (role,)
     flags = np.zeros(frame.table.height, dtype=bool)
@@ -141,9 +138,6 @@ def _no_reference(info: SignalInfo, role: str, pools: tuple[str, ...]) -> Reason
     if not pools:
         missing = "the input shows no pool: neither instances with a role nor their count"
     return Reason("no_reference", f"{info.signal} was not tested: {missing}")
-
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

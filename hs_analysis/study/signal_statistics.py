@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.constants import GROUP_MIN, LOAD_RANGE_QUANTILES, ROWS_MIN
 from hs_analysis.schema.results import Interval, Reason, Verdict
 from hs_analysis.statistics.resampling import block_length, moving_block_indices, n_effective
@@ -27,10 +27,6 @@ from hs_analysis.study.effects import (
 )
 from hs_analysis.study.reference_load import WindowGrid
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Integers = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -48,7 +44,7 @@ class Draws:
     block: int | None
 
 
-Resample = Callable[[Flags], Draws]
+Resample = Callable[[Mask], Draws]
 """From a mask of grid rows to resamples of them."""
 
 
@@ -78,7 +74,7 @@ class StudyRows:
     load: Floats
     value: Floats
     fit: Floats
-    used: Flags
+    used: Mask
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ class SignalStatistics:
 
 
 def measure_effects(
-    family: str, x: Floats, y: Floats, used: Flags, resample: Resample, bins: int = ELASTICITY_BINS
+    family: str, x: Floats, y: Floats, used: Mask, resample: Resample, bins: int = ELASTICITY_BINS
 ) -> SignalStatistics:
     """Return association, elasticity, noise and guard power of a signal on its load.
 
@@ -191,8 +187,8 @@ def measure_effects(
 
 
 def slope_on_load(
-    family: str, x: Floats, y: Floats, used: Flags, bins: int = ELASTICITY_BINS
-) -> tuple[float | None, Flags, int]:
+    family: str, x: Floats, y: Floats, used: Mask, bins: int = ELASTICITY_BINS
+) -> tuple[float | None, Mask, int]:
     """Return the elasticity of a signal, the rows it rests on and the bins they fill.
 
     Rows that are not positive say nothing of a slope in logs; an empty queue does, so a queue's slope is that
@@ -218,7 +214,7 @@ def slope_on_load(
 
 
 def _elasticity(
-    family: str, x: Floats, y: Floats, used: Flags, resample: Resample, bins: int
+    family: str, x: Floats, y: Floats, used: Mask, resample: Resample, bins: int
 ) -> tuple[float | None, Interval | None, Interval | None]:
     """Return the elasticity, its interval and the loads it speaks of, q05 and q95 of its rows."""
     slope, rows, bins = slope_on_load(family, x, y, used, bins)
@@ -254,7 +250,7 @@ def block_resample(rows: StudyRows, draws: int, rng: np.random.Generator) -> Res
     """Return a circular block bootstrap whose blocks are as long as the used rows are correlated."""
     block = block_length(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
 
-    def resample(mask: Flags) -> Draws:
+    def resample(mask: Mask) -> Draws:
         n = int(mask.sum())
         width = max(1, min(block, n))
         return Draws(moving_block_indices(n, width, draws, rng), width)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hs_analysis.schema.arrays import Floats
 from hs_analysis.schema.constants import CLAIM_CHANCE
 from hs_analysis.schema.results import Reason, Turn, Verdict
 from hs_analysis.study.constants import (
@@ -321,7 +321,7 @@ def correct_chances(stats: Sequence[SignalStatistics]) -> list[SignalStatistics]
     return found
 
 
-def holm(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+def holm(chances: Floats) -> Floats:
     """Return chances corrected for all tests of their family, in the same order, shape (tests,).
 
     The k-th smallest of n is multiplied by n − k + 1, no corrected one is below that of a smaller chance, and

@@ -12,7 +12,7 @@ from controllers.test_heteroscale import control
 
 from hs_analysis.controllers import batch_of, with_slots
 from hs_analysis.controllers.heteroscale import ObservedMix, PoolWork, RatioUpkeep
-from hs_analysis.controllers.lanes import Floats
+from hs_analysis.schema.arrays import Floats
 
 DECODE, PREFILL = ("decode_tps", "decode"), ("prefill_tps", "prefill")
 MIX = ObservedMix(PoolWork("prefill_tps", "prefill"), PoolWork("decode_tps", "decode"), 0.5, 300.0)
