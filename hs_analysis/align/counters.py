@@ -15,8 +15,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 import polars as pl
 
-GAP_INTERVALS = 2.5
-"""A pause longer than so many usual intervals belongs to no window's rate."""
+from hs_analysis.schema.frames import GAP_INTERVALS
 
 STARTED_INTERVALS = 1.5
 """A counter whose first sample comes so many intervals after its siblings' first was born late."""

@@ -20,7 +20,7 @@ import polars as pl
 from hs_analysis.align.counters import MomentSet, merged_times
 from hs_analysis.align.instances import NOT_REPORTERS, gpu_exporters, of_pools
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.schema.frames import BIRTHS, LIVES, check, empty
+from hs_analysis.schema.frames import BIRTHS, GAP_INTERVALS, LIVES, check, empty
 from hs_analysis.schema.runners import QueryRunner, SampleTable
 
 WORK = ("prefill_tps", "prefill_tps_effective", "decode_tps", "request_rate", "completion_rate")
@@ -42,9 +42,6 @@ CHANGED_AFTER_S, CHANGED_AFTER_SAMPLES = 120.0, 3
 """An instance first seen this much after its capture's first sample [s], and so many samples, came inside the
 window, and one last seen so long before its last sample ended: targets that are scraped late or miss their
 first scrapes are not called new. Default of this project."""
-
-GAP_INTERVALS = 2.5
-"""A pause longer than so many usual intervals is a gap."""
 
 TOGETHER_INTERVALS = 1.5
 """Falls of counters within so many intervals of each other are one restart: a pod's targets are scraped one

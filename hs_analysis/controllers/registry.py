@@ -110,8 +110,6 @@ class Controller:
         Decides one pool in many lanes.
     structure
         What parameters have to have in common to share a batch.
-    observes
-        What it looks at, in words.
     source
         Where the algorithm is described.
     size
@@ -125,7 +123,6 @@ class Controller:
     parameters: type
     batch: Callable[[Sequence[Any], str], PoolBatch]
     structure: Callable[[Any], Hashable]
-    observes: str
     source: str
     size: Callable[[Sizing], Autoscaler | str] = field(repr=False)
     looks_at_role: bool = False
@@ -246,37 +243,37 @@ def _size_slo_aware(sizing: Sizing) -> Autoscaler | str:
 CONTROLLERS: tuple[Controller, ...] = (
     Controller(
         "hpa", "Kubernetes HPA with default behaviour", hpa.Hpa, hpa.HpaBatch, hpa.structure,
-        "pool total ÷ target (AverageValue), pods not ready", hpa.DOC, _size_hpa,
+        hpa.DOC, _size_hpa,
     ),
     Controller(
         "keda", "KEDA ScaledObject with default settings", keda.Keda, keda.KedaBatch, keda.structure,
-        "the same through a Prometheus trigger, where an empty answer counts as zero", keda.DOC, _size_keda,
+        keda.DOC, _size_keda,
     ),
     Controller(
         "aibrix_apa", "AIBrix APA", aibrix.Apa, aibrix.ApaBatch, aibrix.structure,
-        "pool total per pod over 180 s, where what is missing counts as zero", aibrix.SOURCES, _size_apa,
+        aibrix.SOURCES, _size_apa,
     ),
     Controller(
         "aibrix_kpa", "AIBrix KPA", aibrix.Kpa, aibrix.KpaBatch, aibrix.structure,
-        "pool total over a stable and a panic window", aibrix.SOURCES, _size_kpa,
+        aibrix.SOURCES, _size_kpa,
     ),
     Controller(
         "dynamo_load", "Dynamo planner, load-based thresholds", dynamo.DynamoLoad, dynamo.DynamoLoadBatch,
-        dynamo.structure, "queued prefill tokens per worker, KV-cache usage", dynamo.DOC, _size_dynamo_load,
+        dynamo.structure, dynamo.DOC, _size_dynamo_load,
         looks_at_role=True,
     ),
     Controller(
         "dynamo_throughput", "Dynamo planner, throughput-based", dynamo.DynamoThroughput,
-        dynamo.DynamoThroughputBatch, dynamo.structure, "completed work of the last interval", dynamo.DOC,
+        dynamo.DynamoThroughputBatch, dynamo.structure, dynamo.DOC,
         _size_dynamo_throughput,
     ),
     Controller(
         "kthena", "Kthena with the derived band as ratio constraint", kthena.Kthena, kthena.KthenaBatch,
-        kthena.structure, "pool total ÷ target per role, then prefill ÷ decode", kthena.SOURCES, _size_kthena,
+        kthena.structure, kthena.SOURCES, _size_kthena,
     ),
     Controller(
         "slo_aware", "llm-d's SLO-aware formula", slo_aware.SloAware, slo_aware.SloAwareBatch,
-        slo_aware.structure, "P90 latencies ÷ SLO, where what is missing counts as idle", slo_aware.GUIDE,
+        slo_aware.structure, slo_aware.GUIDE,
         _size_slo_aware,
     ),
 )  # fmt: skip

@@ -18,10 +18,7 @@ import polars as pl
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.ingest.staging import Piece
-from hs_analysis.schema.frames import label_map
-
-GAP_INTERVALS = 2.5
-"""A pause longer than so many usual intervals is a gap."""
+from hs_analysis.schema.frames import GAP_INTERVALS, label_map
 
 QUALITY: dict[str, pl.DataType | type[pl.DataType]] = {
     "series_id": pl.Int64,

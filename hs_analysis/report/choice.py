@@ -10,7 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hs_analysis.schema.names import BASELINES, RECORDED, STATIC_PEAK
+from hs_analysis.schema.names import BASELINES, RECORDED
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Choice:
         As policy.yaml says, empty when there is none.
     decision
         ``decision`` of the summary, empty without one.
-    selected, recorded, static_peak
+    selected, recorded
         Rows of the replay, empty when missing.
     spec
         ``spec`` of policy.yaml, empty when there is none.
@@ -42,7 +42,6 @@ class Choice:
     decision: Mapping[str, Any] = field(default_factory=dict)
     selected: Mapping[str, Any] = field(default_factory=dict)
     recorded: Mapping[str, Any] = field(default_factory=dict)
-    static_peak: Mapping[str, Any] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -84,7 +83,6 @@ def choose(service: Mapping[str, Any], policy_yaml: str) -> Choice:
         decision=mapping(service.get("decision")),
         selected=_selected(replay, headline_of(backtest) or name),
         recorded=_named(replay, RECORDED),
-        static_peak=_named(replay, STATIC_PEAK),
         spec=spec,
     )
 

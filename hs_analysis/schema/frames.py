@@ -19,6 +19,10 @@ from hs_analysis.errors import ContractError
 TIME = pa.timestamp("us", tz="UTC")
 LABELS = pa.map_(pa.string(), pa.string())
 
+GAP_INTERVALS = 2.5
+"""A pause of a series longer than so many of its usual intervals is a gap, which no rate bridges: one scrape
+may fail and the next be late [intervals]. Default of this project."""
+
 
 def _field(name: str, dtype: pa.DataType, unit: str, meaning: str, *, null: bool = True) -> pa.Field:
     return pa.field(name, dtype, nullable=null, metadata={"unit": unit, "meaning": meaning})

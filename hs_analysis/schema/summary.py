@@ -20,8 +20,6 @@ from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 
 SCHEMA_VERSION = 2
 
-SCHEMA_FILE = "summary.schema.json"
-
 
 @dataclass(frozen=True)
 class SummaryWindow:
