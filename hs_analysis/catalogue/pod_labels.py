@@ -8,6 +8,12 @@ _LLM_D_ROLES = {
     "encode-decode": "mixed", "encode-prefill-decode": "mixed",
 }  # fmt: skip
 
+POD_LABEL_METRIC = "kube_pod_labels"
+"""Labels of each pod, as kube-state-metrics exports them where it is told to."""
+
+IMAGE_METRIC = "kube_pod_container_info"
+"""Which image each container runs: kube-state-metrics' metric that distinguishes a restart from a release."""
+
 POD_ROLES = {
     "llm_d_ai_role": _LLM_D_ROLES,
     "nvidia_com_dynamo_sub_component_type": _POD_ROLES,

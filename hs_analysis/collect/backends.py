@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-HOUR_S = 3_600.0
+from hs_analysis.schema.constants import HOUR_S
 
 
 @dataclass(frozen=True)

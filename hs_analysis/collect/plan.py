@@ -26,7 +26,7 @@ from typing import Literal
 from zlib import crc32
 
 from hs_analysis.catalogue import MAPPING, Catalogue, can_be_asked, is_query
-from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
+from hs_analysis.catalogue.pod_labels import POD_LABEL_METRIC, POD_LABEL_PREFIX, POD_ROLES
 from hs_analysis.catalogue.rows import RECORDED_BY, RECORDED_PREFIX
 from hs_analysis.collect.access import TENANT_HEADER
 from hs_analysis.collect.selectors import LabelMatcher, SeriesSelector, complement, one_of, query_of
@@ -70,8 +70,6 @@ SUPPORTING_METRICS = (
 scraped), pod labels that tell roles (llm-d, AIBrix), the images that tell a release from a restart, and what
 runs the pods: the name that an export scales."""
 
-POD_LABELS = "kube_pod_labels"
-
 ROLE_LABELS = tuple(POD_LABEL_PREFIX + label for label in POD_ROLES)
 """Labels of kube_pod_labels that tell a role; a pod without them is left out."""
 
@@ -111,7 +109,7 @@ def wanted_metrics(
             metrics = [term.metric for names in asked for term in names.terms]
             for metric in [*metrics, *(f"{family}_bucket" for family in families)]:
                 found.setdefault(metric, _wanted(catalogue, metric, signal.id))
-    kept = (f"{RECORDED_PREFIX}{POD_LABELS}",) if recorded else ()
+    kept = (f"{RECORDED_PREFIX}{POD_LABEL_METRIC}",) if recorded else ()
     for metric in (*SUPPORTING_METRICS, *kept):
         found.setdefault(metric, _wanted(catalogue, metric, None))
     return tuple(
@@ -150,7 +148,7 @@ def selector_of(
     if need.is_query:
         return SeriesSelector(need.metric)
     selector = SeriesSelector(need.metric).narrowed(*matchers)
-    if need.metric == POD_LABELS:
+    if need.metric == POD_LABEL_METRIC:
         selector = selector.spread(
             [
                 (

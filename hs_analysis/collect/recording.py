@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hs_analysis.catalogue import Catalogue, Exporter
+from hs_analysis.catalogue.pod_labels import POD_LABEL_METRIC
 from hs_analysis.catalogue.rows import RECORDED_PREFIX, Signal, Source
-from hs_analysis.collect.plan import LIMITED, POD_LABELS, ROLE_LABELS
+from hs_analysis.collect.plan import LIMITED, ROLE_LABELS
 
 RULES_IN_GROUP = 20
 """Most rules of a group that every managed server takes: Azure's limit, and Mimir's unless it is raised."""
@@ -140,8 +141,8 @@ def pack_text(pack: RulesPack) -> str:
     rules = [(one.metric, one.expr) for one in pack.metrics]
     if "ksm" in PACKS[pack.name]:
         # Of pods' labels only those that tell a role: a cluster has many pods.
-        picked = " or ".join(f'{POD_LABELS}{{{label}!=""}}' for label in ROLE_LABELS)
-        rules.append((POD_LABELS, picked))
+        picked = " or ".join(f'{POD_LABEL_METRIC}{{{label}!=""}}' for label in ROLE_LABELS)
+        rules.append((POD_LABEL_METRIC, picked))
     versions = "; ".join(f"{one.name} {one.versions}" for one in pack.exporters)
     lines = [
         f"Recording rules that keep what hsa reads of {pack.name} ({versions}), once a minute.",

@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 import polars as pl
 
+from hs_analysis.catalogue.pod_labels import IMAGE_METRIC
 from hs_analysis.derive.constants import VERSION_S
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.rows import RoleRows, capture_numbers
@@ -17,9 +18,6 @@ from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, SETTLED_S
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Reason, Refusal, Release, ReleaseKind
-
-IMAGES = "kube_pod_container_info"
-"""Which image each container runs: kube-state-metrics' metric that distinguishes a restart from a release."""
 
 TELLS = ("version", "sign", "template")
 """Kinds of evidence, the plainest first; a driver is the node's and no release of an engine."""
@@ -312,7 +310,7 @@ def _text(role: str, change: _Change, hours: Mapping[str, float]) -> str:
     start, end = minute(change.start_s), minute(change.end_s)
     rest = f"its numbers rest on {hours['used_h']:.1f} h, {hours['left_out_h']:.1f} h are left out"
     if change.what.endswith("_hash"):
-        rest += f"; a restart changes the hash too, which {IMAGES} in the dump would tell apart"
+        rest += f"; a restart changes the hash too, which {IMAGE_METRIC} in the dump would tell apart"
     if change.kind == "tried":
         return (
             f"{role} ran another version from {start} to {end} and went back ({change.what}: {change.after}, "

@@ -19,7 +19,7 @@ from itertools import combinations
 import polars as pl
 
 from hs_analysis.catalogue import Signal, Source, Term, is_query
-from hs_analysis.catalogue.pod_labels import OF_DEPLOYMENT
+from hs_analysis.catalogue.pod_labels import OF_DEPLOYMENT, POD_LABEL_METRIC
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.constants import SCRAPES_PER_WINDOW
 from hs_analysis.schema.exported import NOT_SEEN
@@ -60,7 +60,6 @@ NAMESPACE_LABELS = (
 # exported_pod first: beside it, plain `pod` is the exporter's own.
 POD_LABELS = ("exported_pod", "pod", "pod_name", "kubernetes_pod_name", "k8s_pod_name", "instance")
 POD_WORDS = ("prefill", "decode")
-POD_LABEL_METRIC = "kube_pod_labels"
 
 _INEXACT = "no label tells these series from those of another role or service, which are picked as well"
 _ONLY_ROLE = "no label says {role}, but in this input no other role exports the metric"

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.catalogue import MAPPING, Catalogue
-from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
+from hs_analysis.catalogue.pod_labels import POD_LABEL_METRIC, POD_LABEL_PREFIX, POD_ROLES
 from hs_analysis.catalogue.rows import RECORDED_PREFIX
 from hs_analysis.errors import UsageError
 from hs_analysis.ingest.instance_identity import OriginKey, SeriesOrigin
@@ -28,7 +28,6 @@ from hs_analysis.schema.runners import QueryRunner
 
 EMITTER_ROLES = ("prefill", "decode", "mixed", "encode", "frontend", "ignore")
 
-POD_LABEL_METRIC = "kube_pod_labels"
 DYNAMO_COMPONENT = "dynamo_component"
 """Dynamo's role label. Its decode worker is called backend, and so is a worker that does both."""
 

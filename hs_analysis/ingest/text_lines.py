@@ -30,6 +30,7 @@ from hs_analysis.ingest.rows import (
     flagged,
 )
 from hs_analysis.ingest.streams import BOM, LONGEST_RECORD_BYTES, BrokenStreamError, ByteStream, damaged_after
+from hs_analysis.ingest.timestamps import EARLIEST_S
 
 
 @dataclass(frozen=True)
@@ -410,9 +411,6 @@ def _by_numpy(text: bytes) -> np.ndarray | None:
 GATHER_ROWS = 1 << 19
 """Samples gathered before they are handed on by series: files that are sorted by time hold few of one series
 in a row."""
-
-EARLIEST_S = 1_420_070_400.0
-"""Metrics from before 2015 are more likely times in another unit."""
 
 HEAD_LINES = 20
 """Lines of a file's beginning that tell its format."""

@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.catalogue.pod_labels import IMAGE_METRIC
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.constants import SETTLED_S
 from hs_analysis.schema.frames import VERSIONS, check, empty, label_map
 
-IMAGES = "kube_pod_container_info"
 HELPERS = ("istio-proxy", "linkerd-proxy", "routing-proxy", "dcgm-exporter", "otel-collector")
 """Containers beside an engine whose image is not the engine's; names of their projects' documentations."""
 
@@ -105,7 +105,7 @@ def _sightings(joined: pl.DataFrame, catalogue: Catalogue) -> Iterator[tuple[Any
         labels = label_map(row["labels"])
         pool = row["service"], row["capture"], row["emitter_role"]
         place = row["instance"] or "", row["first_t"], row["last_t"]
-        if row["metric"] == IMAGES and labels.get("image") and labels.get("container") not in HELPERS:
+        if row["metric"] == IMAGE_METRIC and labels.get("image") and labels.get("container") not in HELPERS:
             what = f"image of {labels.get('container', 'the container')}"
             yield *pool, what, "version", labels["image"], *place
         for label, tells in VERSION_LABELS.items():

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from hs_analysis.evidence import REPORT_FILE
 from hs_analysis.export import TARGETS, Export, ExportOptions, NamesOfCluster, Watched, export
 from hs_analysis.export.kustomize import ALTERNATIVES, KUSTOMIZATION, kustomization
 from hs_analysis.export.llmd import LLMD_SUFFIX
@@ -66,7 +67,6 @@ from hs_analysis.schema.settings import Settings
 
 EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"
-REPORT_FILE = "report.html"
 ANONYMISED_FILE = "report-anonymised.html"
 DETAIL_TABLES = (
     "study_points", "capacity_points", "capacity_curve", "mix", "timeline", "splits",

@@ -287,7 +287,7 @@ def compared(folder: Path, summary: Plain | None = None) -> ComparedRun:
 
 def _shown(folder: Path) -> frozenset[str] | None:
     """Return the evidence that the report of a run shows; None without a report that can be read."""
-    from hs_analysis.pipeline.report_stages import REPORT_FILE
+    from hs_analysis.evidence import REPORT_FILE
     from hs_analysis.report.anchors import evidence_in
 
     try:

@@ -19,7 +19,7 @@ from hs_analysis.policy.guards import GUARDS
 from hs_analysis.policy.model import SignalReading
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame, SignalInfo, column
 from hs_analysis.schema.arrays import Floats, Mask
-from hs_analysis.schema.constants import SHORTEST_S
+from hs_analysis.schema.constants import COVERAGE_MIN, SHORTEST_S
 from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.settings import Slo
 
@@ -28,9 +28,6 @@ COUNTED = {
     "output_tokens": ("finished_output_tps", "finished_rate"),
 }
 """Tokens of a request → the signals that count them and the requests they belong to."""
-
-LEAST_COVERAGE = 0.7
-"""Share of an hour's windows with both, below which the hour gives no mean."""
 
 
 def watched(frame: ServiceFrame, series: pl.DataFrame, catalogue: Catalogue, slo: Slo) -> Watched:
@@ -197,7 +194,7 @@ def hourly_means(frame: ServiceFrame, tokens: tuple[str, str], requests: tuple[s
         pl.col(column(*requests)).alias("requests"),
     ).drop_nulls()
     hours = both.group_by("capture", "hour").agg(pl.len(), pl.col("tokens").sum(), pl.col("requests").sum())
-    least = LEAST_COVERAGE * LENGTHS_OVER_S / frame.window_s
+    least = COVERAGE_MIN * LENGTHS_OVER_S / frame.window_s
     enough = (pl.col("len") >= least) & (pl.col("requests") * frame.window_s >= LENGTHS_REQUESTS)
     kept = hours.filter(enough).select(pl.col("tokens") / pl.col("requests")).to_series()
     return [float(mean) for mean in kept.sort()]

@@ -43,7 +43,6 @@ from hs_analysis.ingest.streams import (
 )
 from hs_analysis.ingest.text_lines import (
     DECIMAL,
-    EARLIEST_S,
     SERIES,
     VALUE,
     BadLabelsError,
@@ -56,6 +55,7 @@ from hs_analysis.ingest.text_lines import (
     reject_line,
     sample_tails,
 )
+from hs_analysis.ingest.timestamps import EARLIEST_S
 from hs_analysis.schema.settings import Reading
 
 SAMPLED_TYPES = ("counter", "histogram", "summary")
