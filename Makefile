@@ -1,7 +1,7 @@
 # Works with Python 3.11 or newer, make and a package registry; everything else goes into .venv.
 #
 #   make demo         both samples, start to end: two answers, two reports
-#   make test         the tests, without the long sweeps: at most 300 s of CPU time, which its last lines say
+#   make test         the tests, without the long sweeps; its last lines say what CPU time they took
 #   make check-slow   the long sweeps, and the properties on twenty times the examples
 #   make bench        what costs time, as ratios of two things measured in the same run
 #   make fuzz         every reader on FUZZ_MUTANTS (20000) bent files, then FUZZ_SECONDS (60) on bytes that grow
