@@ -294,20 +294,17 @@ def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> 
     if controls.written is None:
         return {}
     derived = read_derived(task.run, frame.service)
-    found = replay_day(frame, derived, IN_SAMPLE, controls.written, task.settings)
+    every = {IN_SAMPLE: controls.written, **controls.given}
+    found = replay_day(frame, derived, every, task.settings)
     if found is None:
         return {}
-    rows = found.result.policies
+    rows = {row.policy: row for row in found.result.policies}
     pools = pool_counts(found.timeline, IN_SAMPLE, frame.pools)
-    said = {"policy": rows[0], "recorded": rows[1], "pools": pools, "test": found.result.test}
-    given: dict[str, PolicyReplay] = {}
-    rough = dict(found.result.calibration.get("uncalibrated_shares") or {})
-    for name, control in controls.given.items():
-        if (other := replay_day(frame, derived, name, control, task.settings)) is not None:
-            given[name] = other.result.policies[0]
-            rough |= other.result.calibration.get("uncalibrated_shares") or {}
-    said |= {"text": found.result.calibration["text"], **({"given": given} if given else {})}
-    return {"one_day": said | ({"uncalibrated_shares": rough} if rough else {})}
+    said = {"policy": rows[IN_SAMPLE], "recorded": rows[RECORDED], "pools": pools, "test": found.result.test}
+    given = {"given": {name: rows[name] for name in controls.given}} if controls.given else {}
+    known = found.result.calibration
+    rough = {name: known[name] for name in ("uncalibrated_shares",) if known.get(name)}
+    return {"one_day": said | {"text": known["text"]} | given | rough}
 
 
 def day_rows(replay: ReplayResult) -> tuple[PolicyReplay, PolicyReplay] | None:

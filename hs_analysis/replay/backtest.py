@@ -462,23 +462,24 @@ def is_one_day(frame: ServiceFrame) -> bool:
 
 
 def replay_day(
-    frame: ServiceFrame, derived: Derived, name: str, control: Control, settings: Settings
+    frame: ServiceFrame, derived: Derived, controls: Mapping[str, Control], settings: Settings
 ) -> ReplayOutcome | None:
-    """Replay a policy on the one day that it was fitted on, beside what ran.
+    """Replay policies by name on the one day that they were fitted on, beside what ran.
 
     Returns
     -------
     ReplayOutcome or None
-        Rows of the policy and of ``recorded``. The savings' intervals are drawn from blocks of the day, and
-        counts are calibrated block by block against the rest of it: nothing else is known of another day.
-        None where a part of the history can be held back, and where nothing can be replayed.
+        Rows of the policies, in their order, and of ``recorded``. The savings' intervals are drawn from
+        blocks of the day, and counts are calibrated block by block against the rest of it: nothing else is
+        known of another day. None where a part of the history can be held back, and where nothing can be
+        replayed.
     """
     if not is_one_day(frame) or not _replayable(frame, frame):
         return None
     laws, model = laws_of(frame, derived, settings), fit_fleet(frame, derived, settings)
     model = replace(model, instance_prices=instance_prices(frame, settings.prices))
     found = _results(
-        demands(frame, model.pools), model, lambda part: {name: control, RECORDED: recorded(model, part)}
+        demands(frame, model.pools), model, lambda part: {**controls, RECORDED: recorded(model, part)}
     )
     counts = [laws.judge_by_blocks(one) for one in found[RECORDED]]
     calibration = calibrate(counts, model, settings.slo, held=False)

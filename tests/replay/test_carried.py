@@ -82,7 +82,7 @@ def test_what_ran_broke_the_limit_as_often_as_was_seen(late: int) -> None:
     over = np.zeros(ROWS)
     over[busiest] = late
     frame = service({"decode": frame.values("decode_tps", "decode")}, {"decode": 4}, **seen(over))
-    found = replay_day(frame, floors(), "four", Schedule({"decode": np.full(ROWS, 4.0)}), SETTINGS)
+    found = replay_day(frame, floors(), {"four": Schedule({"decode": np.full(ROWS, 4.0)})}, SETTINGS)
     assert found is not None
     four, ran = found.result.policies
     assert ran.slo_violation_ratio == pytest.approx(late * busiest.size / ROWS, rel=0.2)
@@ -160,7 +160,7 @@ def test_one_day_gives_a_range_of_what_is_saved_and_two_days_a_held_part() -> No
     assert (is_one_day(one), is_one_day(two)) == (True, False)
     assert not is_one_day(replace(one, kind="pressure_test"))
     control = Schedule({"decode": np.full(ROWS, 3.0)})
-    found = replay_day(one, floors(), "p", control, SETTINGS)
+    found = replay_day(one, floors(), {"p": control}, SETTINGS)
     assert found is not None
     row, ran = found.result.policies
     low, high = row.vs_recorded_ci
@@ -168,4 +168,4 @@ def test_one_day_gives_a_range_of_what_is_saved_and_two_days_a_held_part() -> No
         (0.25 - 1.96 * ANOTHER_DAY_SD, 0.25 + 1.96 * ANOTHER_DAY_SD), abs=0.01
     )
     assert (ran.policy, ran.slo_side) == ("recorded", "under")
-    assert replay_day(two, floors(), "p", control, SETTINGS) is None
+    assert replay_day(two, floors(), {"p": control}, SETTINGS) is None
