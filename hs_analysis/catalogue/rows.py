@@ -187,6 +187,10 @@ class Source:
         """Return an edge of its histogram in the unit of the signal, rounded as edges are written."""
         return float(f"{written * self.scale:.12g}")
 
+    def written_edge(self, edge: float) -> float:
+        """Return an edge in the unit of the signal as its histogram has it: `edge` the other way."""
+        return float(f"{edge / self.scale:.12g}")
+
     def reads(self, metric: str, labels: Mapping[str, str]) -> bool:
         """Whether a series enters the formula, under today's name or an older one."""
         terms = [term for names in self.names for term in names.terms if term.metric == metric]

@@ -128,7 +128,9 @@ def _policy(folder: Path) -> CommandOutput:
 
 
 def _report(folder: Path, anonymised: Path | None) -> CommandOutput:
-    page = folder / "report.html"
+    from hs_analysis.evidence import REPORT_FILE
+
+    page = folder / REPORT_FILE
     found = {"report": str(page), "summary": str(folder / "summary.json"), "bytes": page.stat().st_size}
     lines = [f"summary: {found['summary']}", f"report: {page}"]
     if anonymised is not None:

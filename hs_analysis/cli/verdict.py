@@ -59,6 +59,7 @@ def run_result(
     verbose
         Whether the derivation is printed below the answers.
     """
+    from hs_analysis.evidence import REPORT_FILE
     from hs_analysis.report import first_line
     from hs_analysis.report.answer import answer_of
     from hs_analysis.report.choice import choose
@@ -66,7 +67,7 @@ def run_result(
     from hs_analysis.report.slo import judged
     from hs_analysis.report.sweep_charts import asked
 
-    report = str(folder / "report.html")
+    report = str(folder / REPORT_FILE)
     services = list(summary["services"])
     texts = {**dict.fromkeys((s["service"] for s in services), ""), **_by_service(policies)}
     chosen = [(service, choose(service, texts[service["service"]])) for service in services]

@@ -26,7 +26,7 @@ from typing import Literal
 from zlib import crc32
 
 from hs_analysis.catalogue import MAPPING, Catalogue, can_be_asked, is_query
-from hs_analysis.catalogue.pod_labels import POD_LABEL_METRIC, POD_LABEL_PREFIX, POD_ROLES
+from hs_analysis.catalogue.pod_labels import IMAGE_METRIC, POD_LABEL_METRIC, POD_LABEL_PREFIX, POD_ROLES
 from hs_analysis.catalogue.rows import RECORDED_BY, RECORDED_PREFIX
 from hs_analysis.collect.access import TENANT_HEADER
 from hs_analysis.collect.selectors import LabelMatcher, SeriesSelector, complement, one_of, query_of
@@ -63,8 +63,8 @@ class WantedMetric:
 
 
 SUPPORTING_METRICS = (
-    "up", "scrape_duration_seconds", "dynamo_component_uptime_seconds", "kube_pod_labels",
-    "kube_pod_container_info", "kube_pod_owner", "kube_replicaset_owner",
+    "up", "scrape_duration_seconds", "dynamo_component_uptime_seconds", POD_LABEL_METRIC,
+    IMAGE_METRIC, "kube_pod_owner", "kube_replicaset_owner",
 )  # fmt: skip
 """Not signals: who was scraped, values that move at every scrape (where even they repeat, nothing was
 scraped), pod labels that tell roles (llm-d, AIBrix), the images that tell a release from a restart, and what

@@ -34,7 +34,11 @@ def rows_of(selector: Selector, series: Sequence[Stored]) -> tuple[Row, ...]:
     Refused
         When it picks none: names the matcher, the values that exist and the nearest.
     """
-    rows = [Row(number, {**one.labels, **copy}) for number, one in enumerate(series) for copy in one.copies]
+    rows = [
+        Row(number, {**one.labels, **copy} if copy else one.labels)
+        for number, one in enumerate(series)
+        for copy in one.copies
+    ]
     found = tuple(rows[place] for place in picked(selector, [row.labels for row in rows]))
     if not found:
         why = _why_nothing(selector, [row.labels for row in rows])

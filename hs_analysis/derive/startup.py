@@ -16,6 +16,7 @@ from hs_analysis.schema.constants import CLAIM_CHANCE, GROUP_MIN
 from hs_analysis.schema.number_text import percent
 from hs_analysis.schema.results import Interval, Reason, Startup
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.ranks import range_holds_median
 
 ASKED_BY = {
     "pod_created": "the creation of its pod",
@@ -159,7 +160,7 @@ def median_interval(values: Floats) -> Interval:
 
 def _few_words(count: int) -> str:
     """Return what an interval of a median of few is worth, as the rest of a sentence; of more nothing."""
-    sure = 1.0 - 2.0 ** (1 - count)
+    sure = range_holds_median(count)
     if sure >= 1.0 - CLAIM_CHANCE:
         return ""
     return f"; the interval is the range of all {count}, which holds the true median in {percent(sure)}"

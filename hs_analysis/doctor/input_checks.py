@@ -16,7 +16,7 @@ from hs_analysis.doctor.inventory import missing_signals
 from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame
 from hs_analysis.schema.constants import HOUR_S, ROWS_MIN, SUSTAINED_S
-from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.frames import GAP_INTERVALS, label_map
 from hs_analysis.schema.number_text import percent
 from hs_analysis.statistics.smoothing import highpass
 
@@ -317,7 +317,7 @@ def holes(context: DoctorContext) -> list[Finding]:
         return []
     with_gaps = context.quality.filter(pl.col("gaps") > 0)
     if with_gaps.is_empty():
-        return [Finding("holes", "pass", "no series pauses for more than 2.5 intervals")]
+        return [Finding("holes", "pass", f"no series pauses for more than {GAP_INTERVALS:g} intervals")]
     longest = max(with_gaps["longest_gap_s"].to_list())
     text = (
         f"{with_gaps.height} of {context.quality.height} series pause, the longest for {longest:.0f} s; "

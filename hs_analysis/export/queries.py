@@ -413,7 +413,7 @@ def share_over(recipe: Source, edge_s: float, series: pl.DataFrame) -> Source:
     """
     metric = f"{recipe.histogram}_bucket"
     written = {row.labels.get("le", "") for row in _rows(series.filter(pl.col("metric") == metric))}
-    edge = float(f"{edge_s / recipe.scale:.12g}")
+    edge = recipe.written_edge(edge_s)
     texts = {text for text in written if _is_edge(text, edge)} | {f"{edge:.12g}"}
     if edge == int(edge):
         texts.add(f"{edge:.1f}")

@@ -5,6 +5,7 @@ The code of a stage is loaded when it works: reading a folder of dumps needs no 
 
 from __future__ import annotations
 
+from hs_analysis.evidence import REPORT_FILE
 from hs_analysis.pipeline.stages import Outcome, Stage, Work
 from hs_analysis.schema.settings import HISTORY, LIMITS, NUMBERS, SPLIT
 
@@ -142,6 +143,6 @@ STAGES: tuple[Stage, ...] = (
         "report", "drawing the report", ("doctor", "export"),
         ("slo", "startup_s", *HISTORY, "events", "seed", "draws", "headroom_ratio", *SPLIT, "reading",
          "beside", "target"),
-        ("summary.json", "report.html"), _report,
+        ("summary.json", REPORT_FILE), _report,
     ),
 )  # fmt: skip

@@ -57,21 +57,23 @@ def alarm_of(
             "windows, and nothing shows that the SLO holds there; "
             f"{percent(allowed, exact=True)} may break it"
         )
+    if side is None:
+        return None
     least, at_least = known_over(side, share, span)
     beside = recorded
     if recorded_span is not None and at_least:
         beside = recorded_span[0] + (recorded_unknown or 0.0)
     elif recorded_span is not None and recorded is None:
         beside = recorded_span[1]
-    if side is not None and _worse(least, beside, allowed):
+    if least is not None and _worse(least, beside, allowed):
         words = "at least " if at_least else ""
         ran = "" if recorded is None else f", what ran in {percent(recorded)}"
         return (
             NOT_HELD,
-            f"breaks the SLO in {words}{percent_beside(least or 0.0, allowed)} of windows{ran}; "
+            f"breaks the SLO in {words}{percent_beside(least, allowed)} of windows{ran}; "
             f"{percent(allowed, exact=True)} are allowed",
         )
-    if side is not None and rough is not None and _worse(*rough, allowed):
+    if rough is not None and _worse(*rough, allowed):
         return NOT_HELD, (
             f"breaks the SLO more often than what ran, and in more than the {percent(allowed, exact=True)} "
             "of windows that are allowed, by a replay that is not calibrated"
@@ -79,11 +81,9 @@ def alarm_of(
     return None
 
 
-def _worse(share: float | None, beside: float | None, allowed: float) -> bool:
+def _worse(share: float, beside: float | None, allowed: float) -> bool:
     """Whether a share is over what is allowed, and a point over the share that it is set beside."""
-    if share is None or share <= allowed:
-        return False
-    return beside is None or share > beside + SAME_SHARE_POINTS
+    return share > allowed and (beside is None or share > beside + SAME_SHARE_POINTS)
 
 
 def uncalibrated(calibration: Mapping[str, Any], policy: str | None) -> tuple[float, float] | None:

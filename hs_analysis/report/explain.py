@@ -24,6 +24,7 @@ from hs_analysis.report.sweep_explain import explained, kind_of, links, sweep_of
 from hs_analysis.report.wording import on_type, signal_label, unit_of
 from hs_analysis.schema.constants import CLAIM_CHANCE
 from hs_analysis.schema.names import POOL_ROLES
+from hs_analysis.statistics.ranks import range_holds_median
 
 __all__ = ["explain", "kinds", "text"]
 
@@ -168,7 +169,7 @@ def _explained(
 def _interval_is(linked: LinkedEntry) -> str:
     """Return what the interval of a number is: of few births their range, for no 95 % interval exists."""
     births = linked.entry.get("births") if linked.kind == "startup" else None
-    few = births and 2.0 ** (1 - births) > CLAIM_CHANCE
+    few = births and range_holds_median(births) < 1.0 - CLAIM_CHANCE
     return f"range of all {births} births" if few else "95 % interval"
 
 

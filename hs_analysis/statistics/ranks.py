@@ -1,4 +1,4 @@
-"""Ranks with ties at their mean, of rows and of rows drawn again."""
+"""Ranks with ties at their mean, of rows and of rows drawn again; what a range says of a median."""
 
 from __future__ import annotations
 
@@ -41,3 +41,11 @@ def _means_of(counts: Integers) -> Floats:
     """Return the mean rank of the values of each kind, in order; along the last axis."""
     means: Floats = np.cumsum(counts, axis=-1) - (counts - 1) / 2.0
     return means
+
+
+def range_holds_median(count: int) -> float:
+    """Return the chance that the range of so many independent values holds their median: 1 − 2^(1−n).
+
+    David and Nagaraja 2003, Order Statistics, 7.1.
+    """
+    return 1.0 - 2.0 ** (1 - count)
