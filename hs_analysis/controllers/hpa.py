@@ -8,8 +8,8 @@ count that is found counts as a recommendation, a count outside the bounds goes 
 the metrics, and a pool of zero is left alone unless zero is allowed.
 
 The rules are written for arrays, one lane a controller (`hs_analysis.controllers.lanes`). A row holds several
-syncs. Readings do not change within a row, so what is recommended is constant in it; windows and rate
-policies are followed sync by sync.
+syncs, each with a reading of its own; windows and rate policies are followed sync by sync. Of earlier rows a
+window keeps the extremes of all syncs or of none.
 """
 
 from __future__ import annotations
@@ -346,6 +346,15 @@ class MetricLanes(PerLane):
         others = (other.averaging_s for other in self.like.others)
         return max(self.averaging.longest_s, self.surge.longest_s, *others, 0.0) + self.highest.longest_s
 
+    def read_within(self, scraped: Scraped, role: str, looks: int, empty: Floats | None = None) -> Floats:
+        """Return what it reads at each of the evenly spaced looks of the newest row, as `read` does.
+
+        Shape (looks, lanes). The highest value of a time is that of whole rows: the same at every look.
+        """
+        if self.highest.longest_s:
+            return np.broadcast_to(self.read(scraped, role, empty), (looks, self.target.size))
+        return self._now(lambda key, averaging_s: scraped.means_within(key, averaging_s, looks), role, empty)
+
     def read(self, scraped: Scraped, role: str, empty: Floats | None = None) -> Floats:
         """Return what it reads [unit of the first signal]; ``empty`` (or NaN) where nothing was scraped."""
         if not self.highest.longest_s:
@@ -487,8 +496,8 @@ class SyncGrid(PerLane):
     ----------
     window_s, syncs
         Width of a row [s] and syncs in it.
-    rows
-        Earlier rows whose last sync lies within the stabilisation window, up and down.
+    within
+        Earlier syncs that lie within the stabilisation window, up and down.
     reach
         The most of them in any lane, up and down.
     back
@@ -498,7 +507,7 @@ class SyncGrid(PerLane):
 
     window_s: float
     syncs: int
-    rows: tuple[Integers, Integers]
+    within: tuple[Integers, Integers]
     reach: tuple[int, int]
     back: tuple[tuple[Integers, ...], tuple[Integers, ...]]
 
@@ -507,15 +516,13 @@ class SyncGrid(PerLane):
         """Return the grid of two directions."""
         syncs = max(1, round(window_s / sync_s))
         directions = (up, down)
-        longest = max((float(d.window_s.max(initial=0.0)) for d in directions), default=0.0)
-        rows = np.arange(1, int((longest + syncs * sync_s) / window_s) + 2)
-        last = [rows * window_s + (at - (syncs - 1)) * sync_s for at in range(syncs)]
-        reached = tuple(
-            np.stack([np.searchsorted(ages, d.window_s - INSTANT_S) for ages in last]) for d in directions
-        )
-        periods = [float(p.period_s.max(initial=0.0)) for d in directions for p in d.policies]
-        slots = np.arange(1, syncs * (int(max(periods, default=0.0) / window_s) + 3))
+        reaches = [d.window_s for d in directions] + [p.period_s for d in directions for p in d.policies]
+        longest = max(float(one.max(initial=0.0)) for one in reaches)
+        slots = np.arange(1, syncs * (int(longest / window_s) + 3))
         ages = [_sync_ages(slots, at, syncs, sync_s, window_s) for at in range(syncs)]
+        up_within, down_within = (
+            np.stack([np.searchsorted(age, d.window_s - INSTANT_S) for age in ages]) for d in directions
+        )
         back = tuple(
             tuple(
                 np.stack([np.searchsorted(age, p.period_s - INSTANT_S) + 1 for age in ages])
@@ -523,16 +530,12 @@ class SyncGrid(PerLane):
             )
             for d in directions
         )
-        up_reach, down_reach = (int(one.max(initial=0)) for one in reached)
-        return SyncGrid(window_s, syncs, (reached[0], reached[1]), (up_reach, down_reach), (back[0], back[1]))
+        reach = int(up_within.max(initial=0)), int(down_within.max(initial=0))
+        return SyncGrid(window_s, syncs, (up_within, down_within), reach, (back[0], back[1]))
 
 
 def _is_settled(count: Floats, able: Mask, low: Floats, high: Floats) -> bool:
-    """Say whether no sync of the rest of a row changes a count that is within its bounds.
-
-    The windows of the last sync of a row reach least far back, so that ``low`` and ``high``, the extremes at
-    that time, are the narrowest of the row.
-    """
+    """Say whether no sync of the rest of a row, shape (syncs, lanes), changes a count within its bounds."""
     return not some(~((low <= count) & (count <= high)) & able)
 
 
@@ -589,9 +592,9 @@ class Targets(PerLane):
 class HpaBatch(Targets):
     """HorizontalPodAutoscalers of one pool, one a lane, with what they remember.
 
-    They remember recommendations a row, the count that was found, and the sum of their own changes at each
-    sync. Memory is changed in place by `step`. Steps follow each other by whole rows of one width; rows that
-    were left out are rows without a sync. Parameters as for `Targets`.
+    They remember the count that was found and, of each sync, what was recommended and the sum of their own
+    changes. Memory is changed in place by `step`. Steps follow each other by whole rows of one width; rows
+    that were left out are rows without a sync. Parameters as for `Targets`.
     """
 
     def __init__(self, parameters: Sequence[Hpa], role: str) -> None:
@@ -625,13 +628,19 @@ class HpaBatch(Targets):
         A metric that can't be read holds the count; when others can, they may grow the pool but not shrink
         it.
         """
-        values = [metric.read(fleet.scraped, self.role) for metric in self.metrics]
+        looks = self.syncs(fleet.window_s)
+        values = [metric.read_within(fleet.scraped, self.role, looks) for metric in self.metrics]
         return self.follow(self.recommend(values, fleet), fleet)
+
+    def syncs(self, window_s: float) -> int:
+        """Return how often they decide in a row of a width."""
+        return max(1, round(window_s / self.sync_s))
 
     def recommend(self, values: Sequence[Floats], fleet: Fleet) -> Floats:
         """Return the largest count of the metrics that can be read, NaN where it can't be told.
 
-        With one metric missing a smaller count than the current one is not recommended.
+        Values are those of each sync of a row, shape (syncs, lanes), or of all of them, shape (lanes,). With
+        one metric missing a smaller count than the current one is not recommended.
         """
         current = fleet.desired[self.role]
         ready = np.maximum(1.0, np.minimum(current, np.floor(fleet.ready[self.role] + 1e-9)))
@@ -657,7 +666,8 @@ class HpaBatch(Targets):
         Parameters
         ----------
         wanted
-            Instances, NaN where it can't be told.
+            Instances at each sync of the row, shape (syncs, lanes), or at all of them, shape (lanes,); NaN
+            where it can't be told.
         fleet
             The pools; of the readings nothing is used.
         on
@@ -665,6 +675,7 @@ class HpaBatch(Targets):
         """
         grid = self._in_time(fleet)
         start = fleet.desired[self.role]
+        wanted = np.broadcast_to(wanted, (grid.syncs, start.size))
         runs = start > 0
         outside = runs & ((start < self.least) | (start > self.most))
         if on is not None:
@@ -672,16 +683,21 @@ class HpaBatch(Targets):
         self._find(start, fleet.t_s, on)
         able = ~np.isnan(wanted) & (runs | (self.least == 0))
         count, code = self._row(grid, wanted, start, able, outside, fleet.t_s - self.found_s)
-        recorded = able if grid.syncs > 1 else able & ~outside
-        if not some(~recorded):
-            self.recommended.add(wanted)
+        if some(outside):  # to the bound, without a look at the metrics
+            recorded = able.copy()
+            recorded[0] &= ~outside
         else:
-            self.recommended.add(np.where(recorded, wanted, np.nan))
-            code[~able & ~outside] = MISSING
+            recorded = able
+        kept = wanted
+        if some(~recorded):
+            kept = np.where(recorded, wanted, np.nan)
+            code[~able[-1] & ~outside] = MISSING
             code[~runs & (self.least > 0)] = IDLE
             if on is not None:
                 code[~on] = NOTHING
-        return PoolOrders(count, code, wanted)
+        for row in kept if self.recommended.depth else ():
+            self.recommended.add(row)
+        return PoolOrders(count, code, wanted[-1])
 
     def _find(self, start: Floats, t_s: Floats, on: Mask | None) -> None:
         """Remember the count that is found at the first run, metrics known or not: windows keep it."""
@@ -695,17 +711,16 @@ class HpaBatch(Targets):
         lanes = self.found.size
         if self.grid is None:
             self.grid = SyncGrid.of(fleet.window_s, self.sync_s, self.up, self.down)
-            rows = max(self.grid.reach)
             back = max((int(one.max(initial=1)) for both in self.grid.back for one in both), default=1)
-            self.recommended = NewestFirst(rows, lanes, np.nan)
+            self.recommended = NewestFirst(max(self.grid.reach), lanes, np.nan)
             self.changes = NewestFirst(back if back > 1 else 0, lanes, 0.0)
         elif fleet.window_s != self.grid.window_s:
             raise ValueError(f"rows of {self.grid.window_s:g} s were followed by one of {fleet.window_s:g} s")
         elif lanes:
             passed = round(float(fleet.t_s[0] - self.last_s[0]) / self.grid.window_s)
             for _ in range(min(passed - 1, max(self.recommended.depth, self.changes.depth))):
-                self.recommended.add(np.full(lanes, np.nan))
                 for _ in range(self.grid.syncs):
+                    self.recommended.add(np.nan)
                     self.changes.add(self.changed)
         self.last_s = fleet.t_s
         return self.grid
@@ -714,34 +729,31 @@ class HpaBatch(Targets):
         self, grid: SyncGrid, wanted: Floats, start: Floats, able: Mask, outside: Mask, age_s: Floats,
     ) -> tuple[Floats, Integers]:  # fmt: skip
         """Run the syncs of a row; return the counts after it and why."""
-        lowest = self._extremes(wanted, grid.reach[0], np.fmin)
-        highest = self._extremes(wanted, grid.reach[1], np.fmax)
-        ends = self._row_of(lowest, grid.rows[0][-1]), self._row_of(highest, grid.rows[1][-1])
-        disturbed = some(outside)
-        if not disturbed and _is_settled(start, able, *ends):
+        low = self._windowed(grid, 0, wanted, np.fmin)
+        high = self._windowed(grid, 1, wanted, np.fmax)
+        if not some(outside) and _is_settled(start, able, low, high):
             self._let_pass(grid.syncs)
             return start, np.full(start.shape, HOLDS)
-        recent = some(age_s < max(self.up.window_s.max(), self.down.window_s.max()))
+        if some(age_s < max(self.up.window_s.max(), self.down.window_s.max())):
+            age = age_s + self.sync_s * np.arange(grid.syncs)[:, None]
+            low = np.where(age < self.up.window_s, np.minimum(low, self.found), low)
+            high = np.where(age < self.down.window_s, np.maximum(high, self.found), high)
         count, limited = start, np.zeros(start.shape, bool)
         bounded = outside.copy()
         for at in range(grid.syncs):
-            if at and _is_settled(count, able, *ends):
+            if at and _is_settled(count, able[at:], low[at:], high[at:]):
                 self._let_pass(grid.syncs - at)
                 break
-            low = self._row_of(lowest, grid.rows[0][at])
-            high = self._row_of(highest, grid.rows[1][at])
-            if recent:
-                age = age_s + at * self.sync_s
-                low = np.where(age < self.up.window_s, np.minimum(low, self.found), low)
-                high = np.where(age < self.down.window_s, np.maximum(high, self.found), high)
             before = count
-            asked = np.where(able, np.minimum(np.maximum(before, low), high), before)
+            asked = np.where(able[at], np.minimum(np.maximum(before, low[at]), high[at]), before)
             allowed = self._limited(grid, at, asked, before)
             if at == 0:
                 allowed = np.where(outside, before, allowed)
-            limited = allowed != asked
-            count = np.where(able | outside, np.minimum(np.maximum(allowed, self.least), self.most), before)
-            bounded |= able & (count != allowed)
+            limited = np.where(asked != before, allowed != asked, limited)
+            count = np.where(
+                able[at] | outside, np.minimum(np.maximum(allowed, self.least), self.most), before
+            )
+            bounded |= able[at] & (count != allowed)
             self.changed = self.changed + (count - before)
             self.changes.add(self.changed)
         return count, _why(count, start, limited, bounded)
@@ -751,18 +763,22 @@ class HpaBatch(Targets):
         for _ in range(syncs if self.changes.depth else 0):
             self.changes.add(self.changed)
 
-    def _extremes(self, wanted: Floats, reach: int, which: np.ufunc) -> Floats:
-        """Return the extreme recommendation of this row and 0, 1, 2 … ``reach`` rows before it."""
-        if not reach:
-            return wanted[None]
-        seen = np.concatenate([wanted[None], self.recommended.newest(reach)])
-        found: Floats = which.accumulate(seen, axis=0)
-        return found
+    def _windowed(self, grid: SyncGrid, side: int, wanted: Floats, which: np.ufunc) -> Floats:
+        """Return the extreme recommendation of one side's window at each sync of the row.
 
-    def _row_of(self, extremes: Floats, rows: Integers) -> Floats:
-        """Return each lane's entry of a table by age."""
-        found: Floats = extremes[0] if len(extremes) == 1 else extremes[rows, self.lanes]
-        return found
+        Shape (syncs, lanes); up is side 0, down side 1.
+        """
+        within, reach, found = grid.within[side], grid.reach[side], wanted
+        if not reach:
+            return found
+        for back in range(1, grid.syncs):
+            extreme = which(found[back:], wanted[:-back])
+            found = np.concatenate([found[:back], np.where(within[back:] >= back, extreme, found[back:])])
+        earlier = np.maximum(within - np.arange(grid.syncs)[:, None], 0)
+        extremes = which.accumulate(self.recommended.newest(reach), axis=0)
+        nothing = np.full((1, extremes.shape[1]), np.nan)
+        seen: Floats = which(found, np.concatenate([nothing, extremes])[earlier, self.lanes])
+        return seen
 
     def _limited(self, grid: SyncGrid, at: int, asked: Floats, before: Floats) -> Floats:
         """Hold the rate policies of the direction taken."""

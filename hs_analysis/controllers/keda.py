@@ -145,13 +145,14 @@ class KedaBatch(PerLane):
         """Ask for the count of every pool."""
         desired = fleet.desired[self.role]
         read = self.hpa.metrics[:-1] if self.plan.size else self.hpa.metrics
-        values = [metric.read(fleet.scraped, self.role, self.empty) for metric in read]
-        calls = [value > self.activation for value in values]
+        looks = self.hpa.syncs(fleet.window_s)
+        values = [metric.read_within(fleet.scraped, self.role, looks, self.empty) for metric in read]
+        calls = [value[-1] > self.activation for value in values]
         if self.plan.size:
             planned = self.plan[minute_of_week(fleet.t_s, self.zone), np.arange(fleet.lanes)]
             calls.append(planned > 0)
-            values.append(np.where(planned > 0, planned, NO_CRON))
-        failed = np.isnan(np.array(values))
+            values.append(np.broadcast_to(np.where(planned > 0, planned, NO_CRON), (looks, fleet.lanes)))
+        failed = np.isnan(np.array([value[-1] for value in values]))
         steady = not self.idles and not some(failed) and not some((self.least <= 0) | (desired < self.least))
         if steady:
             # Nothing fails, rests or wakes: the HPA alone decides.

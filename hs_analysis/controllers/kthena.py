@@ -206,19 +206,23 @@ class KthenaBatch(Targets):
         why: Integers = np.full(start.shape, HOLDS)
         for place in range(left):
             now = Moment(fleet.t_s + place * spacing_s, spacing_s, left - place - 1)
-            orders = self.decide(shares, now, count)
+            orders = self.decide([share[place] for share in shares], now, count)
             moved = orders.count != count
             why = np.where(moved | (place == 0), orders.code, why)
             count = orders.count
-            if self.settled and not some(moved):
+            if self.settled and not some(moved) and are_even(shares, place):
                 self.repeat(now)
                 break
         orders.code = changes(why, start, count)
         return orders
 
     def shares(self, fleet: Fleet) -> list[Floats]:
-        """Return what each metric asks for in instances, not rounded; NaN where it has no finite value."""
-        values = [metric.read(fleet.scraped, self.role) for metric in self.metrics]
+        """Return what each metric asks for in instances at each decision of a row, shape (decisions, lanes).
+
+        Not rounded; NaN where it has no finite value.
+        """
+        looks = decisions(fleet.window_s, self.sync_s)
+        values = [metric.read_within(fleet.scraped, self.role, looks) for metric in self.metrics]
         return [
             np.where(np.isfinite(value), value, np.nan) / metric.target
             for metric, value in zip(self.metrics, values, strict=True)
@@ -227,7 +231,7 @@ class KthenaBatch(Targets):
     def lacks(self, shares: Sequence[Floats], current: Floats) -> Mask:
         """Say in which lanes a metric is needed and none can be read: then no role is decided."""
         decided = (current < self.least) | (current > self.most) | self.fixed
-        known = [~np.isnan(share) for share in shares]
+        known = [~np.isnan(share[-1]) for share in shares]
         found: Mask = ~(np.logical_or.reduce(known) | decided)
         return found
 
@@ -371,6 +375,11 @@ class KthenaBatch(Targets):
         self.recommended.add(asked)
         self.corrected.add(corrected)
         self.times.add(clock_s)
+
+
+def are_even(shares: Sequence[Floats], place: int) -> bool:
+    """Say whether what is asked for does not change between a decision and the end of its row."""
+    return not any(some(share[place:-1] != share[-1]) for share in shares if len(share) > place + 1)
 
 
 def decisions(window_s: float, sync_s: float) -> int:

@@ -116,10 +116,15 @@ class Scraped:
 
     NaN where nothing was scraped, or before the first row. ``window_s`` is the width of a row. Every reading
     has the same rows, the newest of them completed just now.
+
+    ``uneven`` says how a row came: by how much the sum up to the end of each of its parts but the last is
+    above an even share of the row [unit of the reading, of a whole row], shape (parts − 1, rows, lanes).
+    A reading that is absent there does not change within a row.
     """
 
     window_s: float
     values: Mapping[Key, Floats]
+    uneven: Mapping[Key, Floats] = field(default_factory=dict)
 
     def last(self, key: Key) -> Floats:
         """Return the newest value of each lane, NaN where it brought none. Shape (lanes,)."""
@@ -132,6 +137,24 @@ class Scraped:
         As a range query answers: a gap shorter than the range is bridged, a longer one is not.
         """
         return mean_known(self.values[key][-self.rows(seconds) :])
+
+    def means_within(self, key: Key, seconds: float, looks: int) -> Floats:
+        """Return the mean over ``seconds`` at each of the evenly spaced looks of the newest row.
+
+        Shape (looks, lanes), in the order of time; the last one is `mean`. A range that ends within a row
+        holds the part of it that had come, and as much less of the row that it begins in. Where a row of the
+        range or before it is missing, or parts and looks do not go into each other, every look reads `mean`.
+        """
+        last = self.mean(key, seconds)
+        uneven, values, reach = self.uneven.get(key), self.values[key], self.rows(seconds)
+        if looks == 1 or uneven is None or (len(uneven) + 1) % looks or len(values) <= reach:
+            return np.broadcast_to(last, (looks, *last.shape))
+        every = (len(uneven) + 1) // looks
+        come = uneven[every - 1 :: every]
+        left = np.arange(looks - 1, 0, -1)[:, None] / looks
+        moved = left * (values[-reach - 1] - values[-1]) + come[:, -1] - come[:, -reach - 1]
+        early = np.maximum(np.add.reduce(values[-reach:]) + moved, 0.0) / reach
+        return np.concatenate([np.where(np.isnan(early), last, early), last[None]])
 
     def means(self, key: Key, seconds: float, over_s: float) -> Floats:
         """Return the means over ``seconds`` that ended in each row of the last ``over_s``, the newest first.

@@ -356,12 +356,17 @@ class _Stack(PerLane):
         values = {
             (slot, self.role): _joined([seen.values[key] for key in keys]) for slot, keys in self.read.items()
         }
+        uneven = {
+            (slot, self.role): _joined([seen.uneven[key] for key in keys])
+            for slot, keys in self.read.items()
+            if all(key in seen.uneven for key in keys)
+        }
         return Fleet(
             _joined([fleet.t_s] * len(self.roles)),
             fleet.window_s,
             {self.role: self.joined(fleet.desired)},
             {self.role: self.joined(fleet.ready)},
-            Scraped(seen.window_s, values),
+            Scraped(seen.window_s, values, uneven),
         )
 
 
@@ -451,13 +456,15 @@ class AutoscalerBatch(PerLane):
             for (stack, batch), share, one in zip(joint, shares, seen, strict=True):
                 now = kthena.Moment(one.t_s + place * spacing_s, spacing_s, left - place - 1)
                 stopped = np.tile(halted, len(stack.roles)) if some(halted) else None
-                found |= stack.apart(batch.decide(share, now, stack.joined(counts), stopped))
+                own = [each[place] for each in share]
+                found |= stack.apart(batch.decide(own, now, stack.joined(counts), stopped))
             self._keep_ratio(found, halted)
             moved = {role: orders.count != counts[role] for role, orders in found.items()}
             for role, orders in found.items():
                 why[role] = np.where(moved[role], orders.code, why.get(role, orders.code))
                 counts[role] = orders.count
-            if all(batch.settled for _, batch in joint) and not any(map(some, moved.values())):
+            even = all(kthena.are_even(share, place) for share in shares)
+            if even and all(batch.settled for _, batch in joint) and not any(map(some, moved.values())):
                 for _, batch in joint:
                     batch.repeat(now)
                 break

@@ -141,7 +141,8 @@ class FleetModel:
     """The pools of a service, how its signals answer to load, and the SLO's ``allowed`` share of windows.
 
     ``instance_prices`` are those of an instance-hour per role, of roles whose GPUs and their price are known.
-    ``waits`` says which latency holds the wait of which pool.
+    ``waits`` says which latency holds the wait of which pool, ``seed`` how rows that are recorded as
+    a whole came in parts.
     """
 
     pools: dict[str, PoolModel]
@@ -150,6 +151,7 @@ class FleetModel:
     gpus_per_instance: dict[str, float] = field(default_factory=dict)
     instance_prices: dict[str, float] = field(default_factory=dict)
     waits: Waits = field(default_factory=lambda: FIRST_TOKEN_FROM_DECODE)
+    seed: int = 0
 
 
 def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> FleetModel:
@@ -165,7 +167,7 @@ def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> Fl
         if key[0] == "tbt" and curve.pool == "decode":
             signals[key] = to_ceiling(curve, pools["decode"].max_throughput)
     gpus = dict(history.gpus_per_instance)
-    return FleetModel(pools, signals, settings.slo.allowed_window_share, gpus, waits=waits)
+    return FleetModel(pools, signals, settings.slo.allowed_window_share, gpus, {}, waits, settings.seed)
 
 
 def instance_prices(history: ServiceFrame, prices: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,9 @@
-"""What a controller could have scraped at counts that were never run: one value a signal, row and lane."""
+"""What a controller could have scraped at counts that were never run: one value a signal, row and lane.
+
+A controller looks more often than once a row, at ranges that end within it. How a row came is not recorded.
+It is drawn: its parts are independent but for their sum, and differ by the noise of counting that the history
+shows from row to row.
+"""
 
 from __future__ import annotations
 
@@ -151,15 +156,22 @@ class Slots:
         How many rows are kept.
     before
         What each reading was in the rows before the first one, shape (rows,) each.
+    noise
+        Variance ÷ mean of a row of each reading; NaN for one that does not change within a row.
+    parts
+        Of how many parts a row is made.
     """
 
     def __init__(
-        self, held: Mapping[Key, Integers], depth: int, before: Sequence[Floats], window_s: float
-    ) -> None:
+        self, held: Mapping[Key, Integers], depth: int, before: Sequence[Floats], window_s: float,
+        noise: Floats, parts: int,
+    ) -> None:  # fmt: skip
         self.depth, self.window_s, self.slots = depth, window_s, tuple(held)
         self.numbers = np.stack(list(held.values())) if held else np.zeros((0, 0), np.int64)
         rows = np.stack(before)[self.numbers].swapaxes(1, 2) if held else None
         self.scraped = LastRows(depth, self.numbers.shape[1], rows, self.numbers.shape[:1])
+        self.noise = np.nan_to_num(noise)[self.numbers]
+        self.uneven = LastRows(depth, self.numbers.shape[1], series=(len(self.slots), parts - 1))
 
     @property
     def held(self) -> dict[Key, Integers]:
@@ -174,22 +186,38 @@ class Slots:
         held: Floats = table[self.numbers, np.arange(self.numbers.shape[1])]
         return held
 
+    def add(self, scraped: Floats, true: Floats, uneven: Floats) -> None:
+        """Take in a row: what was scraped and what was true, shape (slots, lanes), and how the row came.
+
+        ``uneven`` is a row of `uneven_parts`, shape (parts − 1, lanes or 1). A value that is not the true one
+        comes evenly.
+        """
+        self.scraped.add(scraped)
+        spread = np.sqrt(np.maximum(self.noise * scraped, 0.0)) * (scraped == true)
+        self.uneven.add(spread[:, None] * uneven)
+
     def seen(self) -> Scraped:
         """Return what the controllers may look at."""
-        return Scraped(self.window_s, dict(zip(self.slots, self.scraped.last(), strict=True)))
+        values, uneven = (
+            dict(zip(self.slots, kept.last(), strict=True)) for kept in (self.scraped, self.uneven)
+        )
+        return Scraped(self.window_s, values, uneven)
 
     def take(self, lanes: Integers) -> Self:
         """Return what some lanes scraped."""
         other = copy(self)
         if self.slots:
-            other.numbers, other.scraped = self.numbers[:, lanes], self.scraped.take(lanes)
+            other.numbers, other.noise = self.numbers[:, lanes], self.noise[:, lanes]
+            other.scraped, other.uneven = self.scraped.take(lanes), self.uneven.take(lanes)
         return other
 
     def beside(self, others: Sequence[Self]) -> Self:
         """Return what the lanes of this one scraped, then those of others."""
         joined = copy(self)
         joined.numbers = np.concatenate([one.numbers for one in (self, *others)], axis=1)
+        joined.noise = np.concatenate([one.noise for one in (self, *others)], axis=1)
         joined.scraped = self.scraped.beside([one.scraped for one in others])
+        joined.uneven = self.uneven.beside([one.uneven for one in others])
         return joined
 
 
@@ -243,6 +271,11 @@ class Readings:
         self.reporting = {
             role: LastRows(depth, lanes, demand.past("instances", role)) for role in demand.offered
         }
+
+    @property
+    def noise(self) -> Floats:
+        """Variance ÷ mean of a row of each reading, NaN where it is not known. Shape (keys,)."""
+        return np.array([one.noise if (one := self.models[key]) else math.nan for key in self.keys])
 
     @property
     def reach_rows(self) -> int:
@@ -396,6 +429,20 @@ class Readings:
 def read_from(key: Key, model: FleetModel) -> Key | None:
     """Return whose column a reading is: the pool's own, else the service's; None where nothing models it."""
     return next((at for at in (key, (key[0], "service")) if at in model.signals), None)
+
+
+def uneven_parts(rows: int, parts: int, seed: int) -> Floats:
+    """Draw how rows come in parts, in units of the standard deviation of what a row brings.
+
+    Parts of a row are independent and equal in law, and their sum is that of the row. Returned is by how much
+    the sum up to the end of each part but the last is above its even share: a Brownian bridge at those times,
+    of variance j · (parts − j) ÷ parts².
+
+    Shape (rows, parts − 1).
+    """
+    drawn = np.random.default_rng(seed).standard_normal((rows, parts)) / math.sqrt(parts)
+    drawn -= drawn.mean(axis=1, keepdims=True)
+    return drawn.cumsum(axis=1)[:, :-1]
 
 
 def is_passed(served: Floats, offered: Floats) -> Mask:

@@ -22,6 +22,7 @@ from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
 from hs_analysis.schema.arrays import Floats, Mask
 from hs_analysis.schema.constants import BACKLOG_S
 from hs_analysis.statistics.isotonic import monotone_fit
+from hs_analysis.statistics.noise import count_noise
 from hs_analysis.statistics.separation import top_separation
 
 UNKNOWN = float("inf")
@@ -93,6 +94,7 @@ class SignalModel:
     ``inside``: a curve too, plus the backlogs of pools in requests (``waits``: tokens per request of each).
     ``quantile``: a curve of the mean load over the quantile's range, known up to the load ``known_to`` per
     instance.
+    ``noise`` is the variance ÷ mean of what a row reads, about its course; NaN where it is not known.
     ``kept``: what a row read beside the curve, as a factor, is taken over to other counts (``kept_ratio``).
     """
 
@@ -107,6 +109,7 @@ class SignalModel:
     kept: bool = False
     waits: tuple[tuple[str, float], ...] = ()
     known_to: float = math.inf
+    noise: float = math.nan
 
     def at(self, load: float) -> float:
         """Return the curve's value at a load per ready instance [unit of the signal]."""
@@ -155,11 +158,16 @@ def work_signal(frame: ServiceFrame, role: str) -> str:
 def fit_signals(history: ServiceFrame) -> dict[Key, SignalModel]:
     """Fit every signal that a policy may follow or guard by; those that can't be modelled are absent."""
     parts = demands(history)
+    group = np.repeat(np.arange(len(parts)), [part.rows for part in parts])
     models = {}
     for info in history.signals:
+        key = (info.signal, info.role)
         model = _fit(history, parts, info)
-        if model is not None:
-            models[(info.signal, info.role)] = model
+        if model is not None and model.kind == "quantile":  # it has a range of its own
+            models[key] = model
+        elif model is not None:
+            row = np.concatenate([part.column(*key) for part in parts]) if parts else np.empty(0)
+            models[key] = replace(model, noise=count_noise(row, group))
     return models
 
 

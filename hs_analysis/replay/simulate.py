@@ -20,7 +20,15 @@ from hs_analysis.controllers.lanes import Batch, Fleet, Orders, in_words, some
 from hs_analysis.replay.demand import DemandTrace, Key, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes, violation_probability
 from hs_analysis.replay.queue_attribution import wait_share
-from hs_analysis.replay.readings import Passed, Readings, Row, SameState, Slots, read_from
+from hs_analysis.replay.readings import (
+    Passed,
+    Readings,
+    Row,
+    SameState,
+    Slots,
+    read_from,
+    uneven_parts,
+)
 from hs_analysis.schema.arrays import Floats, Integers, Mask
 from hs_analysis.schema.frames import TIMELINE, check
 
@@ -239,6 +247,7 @@ class Run:
         self.waiting = np.zeros(lanes)
         self.state = SameState(demand, lanes)
         self.draining = {role: np.zeros(lanes) for role in roles}
+        self.uneven = uneven_parts(demand.rows, self.steps, model.seed)
         self.lots, self.fixed, self.readings = self._placed(slotted, groups)
         self.log = Log.blank(roles, demand.rows, lanes)
 
@@ -358,13 +367,15 @@ class Run:
             held = {slot: [slots[slot] for _, slots in alike] for slot in alike[0][1]}
             batches.append((where, batch_of([one for one, _ in alike]), held))
         keys = tuple(dict.fromkeys(k for *_, held in batches for slot in held.values() for k in slot))
-        depths = [rows_of(batch.reach_s, self.demand.window_s) for _, batch, _ in batches]
+        # A range that ends within a row begins within one, too.
+        depths = [rows_of(batch.reach_s, self.demand.window_s) + 1 for _, batch, _ in batches]
         readings = Readings(keys, max(depths, default=1), self.demand, self.model, len(self.controls))
         before = [self.demand.past(*readings.at[key]) for key in keys]
         lots = []
         for (where, batch, held), depth in zip(batches, depths, strict=True):
             numbers = {slot: np.array([keys.index(key) for key in one]) for slot, one in held.items()}
-            lots.append(Lot(where, batch, Slots(numbers, depth, before, self.demand.window_s)))
+            slots = Slots(numbers, depth, before, self.demand.window_s, readings.noise, self.steps)
+            lots.append(Lot(where, batch, slots))
         return lots, fixed, readings
 
     def _pass(self, row: int) -> None:
@@ -492,9 +503,11 @@ class Run:
         rows = row + self.ahead
         self.state.see(rows, passed)
         table = self.readings.read(rows, passed, self.state)
+        uneven = np.atleast_2d(self.uneven[rows]).T
         for lot in self.lots:
             true = lot.slots.of(table[:, lot.where])
-            lot.slots.scraped.add(self.strike.scraped(row, true, lot))
+            came = uneven if uneven.shape[1] == 1 else uneven[:, lot.where]
+            lot.slots.add(self.strike.scraped(row, true, lot), true, came)
 
 
 def _by_structure(controls: Sequence[Control]) -> tuple[dict[int, Slotted], list[list[int]]]:

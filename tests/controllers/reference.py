@@ -16,7 +16,11 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """One pool at the start of a row; only the first ``rows`` readings have happened, NaN = not scraped."""
+    """One pool at the start of a row; only the first ``rows`` readings have happened, NaN = not scraped.
+
+    ``parts`` are means of equal parts of each row, where they are known; a look is in the middle of the last
+    row, after ``come`` of its parts.
+    """
 
     role: str
     t_s: float
@@ -25,6 +29,15 @@ class PoolView:
     ready: float
     readings: Mapping[str, Sequence[float]]
     rows: int
+    parts: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    come: int = 0
+
+    def looks(self, count: int) -> list[PoolView]:
+        """Return what is seen at evenly spaced looks of the last row, the last one at its end."""
+        parts = max((len(rows[-1]) for rows in self.parts.values() if rows), default=1)
+        if parts % count:
+            return [self] * count
+        return [replace(self, come=parts * look // count) for look in range(1, count)] + [self]
 
     def mean(self, signal: str, seconds: float) -> float | None:
         """Return the mean of the known values of the last ``seconds``."""
@@ -32,6 +45,12 @@ class PoolView:
         if values is None:
             return None
         reach = max(1, round(seconds / self.window_s))
+        if self.come and self.rows > reach:
+            part = [one for row in self.parts[signal][self.rows - reach - 1 : self.rows] for one in row]
+            each = len(self.parts[signal][-1])
+            part = part[self.come : self.come + reach * each]
+            if not math.isnan(sum(part)):
+                return max(sum(part), 0.0) / len(part)
         known = [v for v in values[max(0, self.rows - reach) : self.rows] if not math.isnan(v)]
         return sum(known) / len(known) if known else None
 
@@ -77,15 +96,18 @@ class HpaMemory:
 
 def decide_hpa(parameters: Hpa, view: PoolView, memory: HpaMemory | None) -> Reply:
     """Ask for the count of one HorizontalPodAutoscaler."""
-    values = [value_of(metric, view) for metric in parameters.metrics]
-    return decide_on(parameters, recommendation(parameters, values, view), view, memory)
+    seen = view.looks(max(1, round(view.window_s / parameters.sync_s)))
+    values = [[value_of(metric, look) for metric in parameters.metrics] for look in seen]
+    return decide_on(parameters, [recommendation(parameters, one, view) for one in values], view, memory)
 
 
-def decide_on(parameters: Hpa, wanted: int | None, view: PoolView, memory: HpaMemory | None) -> Reply:
-    """Ask for a count, given the recommendation of the row. The controller syncs several times within it."""
+def decide_on(
+    parameters: Hpa, asked: Sequence[int | None], view: PoolView, memory: HpaMemory | None
+) -> Reply:
+    """Ask for a count, given the recommendation of each sync of the row."""
     memory = memory or HpaMemory(((view.t_s, view.desired),))
     count, least, most = view.desired, parameters.min_replicas, parameters.max_replicas
-    for sync in range(max(1, round(view.window_s / parameters.sync_s))):
+    for sync, wanted in enumerate(asked):
         t_s = view.t_s + sync * parameters.sync_s
         before = count
         if before == 0 and least > 0:
@@ -203,7 +225,8 @@ def decide_keda(parameters: Keda, view: PoolView, memory: KedaMemory | None) -> 
     """Ask for the count of one ScaledObject."""
     metrics = parameters.hpa.metrics
     memory = memory or KedaMemory(failures=(0,) * len(metrics), active_s=view.t_s)
-    values = [value_of(m, view, 0.0 if parameters.ignore_null_values else None) for m in metrics]
+    empty = 0.0 if parameters.ignore_null_values else None
+    values = [value_of(metric, view, empty) for metric in metrics]
     asked = max(1, round(view.window_s / parameters.polling_interval_s))
     if view.desired > 0:
         asked += max(1, round(view.window_s / parameters.hpa.sync_s))
@@ -232,11 +255,14 @@ def decide_keda(parameters: Keda, view: PoolView, memory: KedaMemory | None) -> 
         if idle is None and view.desired < least:
             return Reply(least, memory)
     scaler = replace(parameters.hpa, min_replicas=max(1, least), max_replicas=parameters.max_replica_count)
-    values = [
-        _fallback_value(parameters, metric, view) if down else value
-        for metric, value, down in zip(metrics, values, fallen, strict=True)
-    ]
-    answer = decide_on(scaler, recommendation(scaler, values, view), view, memory.hpa)
+    wanted = []
+    for look in view.looks(max(1, round(view.window_s / scaler.sync_s))):
+        values = [
+            _fallback_value(parameters, metric, view) if down else value_of(metric, look, empty)
+            for metric, down in zip(metrics, fallen, strict=True)
+        ]
+        wanted.append(recommendation(scaler, values, view))
+    answer = decide_on(scaler, wanted, view, memory.hpa)
     return Reply(answer.count, replace(memory, hpa=answer.memory))
 
 
@@ -269,9 +295,9 @@ def decide_kthena(parameters: Kthena, view: PoolView, memory: KthenaMemory | Non
     """Ask for the count of one role, before the ratio is looked at: the decisions of a row."""
     reply = Reply(view.desired, memory or KthenaMemory())
     syncs = max(1, round(view.window_s / parameters.sync_s))
-    for sync in range(syncs):
+    for sync, look in enumerate(view.looks(syncs)):
         t_s = view.t_s + sync * view.window_s / syncs
-        reply = decide_kthena_once(parameters, replace(view, desired=reply.count, t_s=t_s), reply.memory)
+        reply = decide_kthena_once(parameters, replace(look, desired=reply.count, t_s=t_s), reply.memory)
     return reply
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from controllers.reference import Controller, PoolView
@@ -16,6 +17,7 @@ from controllers.reference import Controller, PoolView
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.replay.demand import DemandTrace, Key
 from hs_analysis.replay.fleet import FleetModel, PoolModel
+from hs_analysis.replay.readings import uneven_parts
 from hs_analysis.replay.signals import factors, kept_ratio, waited
 from hs_analysis.replay.simulate import STEP_S, Schedule
 from hs_analysis.statistics.queueing import size_factor, steepness_factor
@@ -136,9 +138,12 @@ class ScalarSimulation:
         self.was_altered = False
         self.controllers: dict[str, Controller] = {}
         self.scraped: dict[Key, list[float]] = {}
+        self.parts: dict[Key, list[list[float]]] = {}
+        self.uneven = uneven_parts(demand.rows, self.steps, model.seed)
         if isinstance(control, Autoscaler):
             self.controllers = {role: Controller(one) for role, one in control.pools.items()}
             self.scraped = {(m.signal, role): [] for role, one in control.pools.items() for m in one.metrics}
+            self.parts = {key: [] for key in self.scraped}
         read = {key: model.signals[key] for key in self.scraped}
         self.kept = {key: kept_ratio(one, key, demand).tolist() for key, one in read.items()}
         self.factors = {key: factors(one, key, demand).tolist() for key, one in read.items()}
@@ -182,9 +187,10 @@ class ScalarSimulation:
         for role, controller in self.controllers.items():
             pool = self.pools[role]
             read = {signal: values for (signal, owner), values in self.scraped.items() if owner == role}
+            parts = {signal: values for (signal, owner), values in self.parts.items() if owner == role}
             window_s = self.demand.window_s
             asked[role] = controller.step(
-                PoolView(role, t_s, window_s, round(pool.desired), pool.ready, read, row)
+                PoolView(role, t_s, window_s, round(pool.desired), pool.ready, read, row, parts)
             )
         for role, count in asked.items():
             if count != self.pools[role].desired:
@@ -224,7 +230,12 @@ class ScalarSimulation:
             self.same["decode"] = self.same["decode"] and (self.same["prefill"] or self.calm["prefill"])
         for (signal, role), values in self.scraped.items():
             true = self._reading(signal, role, row, factor)
-            values.append(self.trouble.scraped((signal, role), row, true, values))
+            seen = self.trouble.scraped((signal, role), row, true, values)
+            values.append(seen)
+            noise = self.model.signals[signal, role].noise
+            spread = math.sqrt(max(noise * seen, 0.0)) if seen == true and noise == noise else 0.0
+            over = [0.0, *(spread * one for one in self.uneven[row].tolist()), 0.0]
+            self.parts[signal, role].append([seen + self.steps * (b - a) for a, b in pairwise(over)])
         self.was_altered = altered
 
     def _reading(self, signal: str, role: str, row: int, factor: float) -> float:
