@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from replay.services import SETTINGS, day, derived, guard, plain_policy, primary, replayed, service
 
+from hs_analysis.controllers.lanes import Scraped
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Bounds, Policy, SoftScaleIn
 from hs_analysis.replay.demand import DemandTrace, demands, taking_over
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
-from hs_analysis.replay.readings import Passed, Readings, SameState
+from hs_analysis.replay.readings import Passed, Readings, SameState, Slots, uneven_parts
 from hs_analysis.replay.signals import SignalModel
 from hs_analysis.replay.simulate import Lot, Run, Strike
 from hs_analysis.schema.aligned import ServiceFrame
@@ -314,3 +315,61 @@ def test_a_queue_as_recorded_reads_as_recorded() -> None:
         rows = dict.fromkeys(range(2), passed(tokens, {"decode": ready}))
         found = read_at([("queue_length", "decode")], part, model, rows)
         assert found["queue_length", "decode"] == read_as
+
+
+def test_parts_of_a_row_keep_its_sum() -> None:
+    """Sums up to each part vary as a Brownian bridge does; parts are independent but for the sum."""
+    draws, parts = 20_000, 4
+    drawn = uneven_parts(draws, parts, 5)
+    assert drawn.shape == (draws, parts - 1)
+    want = np.array([[min(i, j) * (parts - max(i, j)) / parts**2 for j in (1, 2, 3)] for i in (1, 2, 3)])
+    spread = 5.0 * np.sqrt(2.0 / draws)  # of a covariance of normals, at most
+    np.testing.assert_allclose(np.cov(drawn.T), want, atol=float(want.max()) * spread)
+    assert uneven_parts(3, 1, 0).shape == (3, 0)
+
+
+def test_a_range_that_ends_within_a_row_is_the_sum_of_its_parts() -> None:
+    """By hand: two quarters of 12 after a row of 8, of which one more than an even share had come."""
+    key = ("load", "decode")
+    uneven = {key: np.array([[[0.0], [0.0]], [[0.0], [1.0]], [[0.0], [0.0]]])}
+    seen = Scraped(60.0, {key: np.array([[8.0], [12.0]])}, uneven)
+    assert seen.means_within(key, 60.0, 4)[:, 0].tolist() == [9.0, 11.0, 11.0, 12.0]
+    assert seen.means_within(key, 60.0, 2)[:, 0].tolist() == [11.0, 12.0]
+    assert seen.means_within(key, 120.0, 2)[:, 0].tolist() == [10.0, 10.0]  # nothing is known before it
+    missing = Scraped(60.0, {key: np.array([[np.nan], [12.0]])}, uneven)
+    assert missing.means_within(key, 60.0, 2)[:, 0].tolist() == [12.0, 12.0]
+
+
+def highest_of_five_minutes(minutes: np.ndarray) -> float:
+    """Return the mean over time of the highest of readings, shape (rows, looks), of five rows."""
+    return float(np.lib.stride_tricks.sliding_window_view(minutes.max(axis=1), 5).max(axis=1).mean())
+
+
+@pytest.mark.parametrize("requests", [20.0, 200.0])
+def test_the_highest_of_five_minutes_is_that_of_requests_as_they_come(requests: float) -> None:
+    """Counted every 15 s, requests of one rate have a higher highest minute than rows of 60 s show."""
+    rows, parts = 4_000, 4
+    came = np.random.default_rng(7).poisson(requests / parts, (rows, parts)).astype(float)
+    each = came.sum(axis=1)
+    steps = np.lib.stride_tricks.sliding_window_view(came.ravel(), parts).sum(axis=1)[1:]
+    true = highest_of_five_minutes(steps[: (rows - 1) * parts].reshape(-1, parts))
+    slots = Slots({WORK: np.zeros(1, int)}, 2, [np.empty(0)], 60.0, np.ones(1), parts)
+    drawn, looks = uneven_parts(rows, parts, 0), []
+    for row in range(rows):
+        value = np.array([[each[row]]])
+        slots.add(value, value, drawn[row][:, None])
+        looks.append(slots.seen().means_within(WORK, 60.0, parts)[:, 0])
+    found = highest_of_five_minutes(np.array(looks[1:]))
+    whole = highest_of_five_minutes(each[1:, None])
+    assert found == pytest.approx(true, rel=0.01)
+    assert true - whole > 4.0 * abs(true - found)
+
+
+def test_a_value_that_is_not_the_true_one_comes_evenly() -> None:
+    """What a fault shows instead has no noise of its own."""
+    slots = Slots({WORK: np.zeros(2, int)}, 2, [np.empty(0)], 60.0, np.ones(1), 4)
+    for true in (4.0, 9.0):
+        slots.add(np.array([[true, 5.0]]), np.full((1, 2), true), np.array([[0.5], [0.0], [-0.5]]))
+    first = slots.seen().means_within(WORK, 60.0, 4)
+    assert first[:, 1].tolist() == [5.0, 5.0, 5.0, 5.0]
+    assert first[0, 0] == pytest.approx(4.0 * 0.75 + 9.0 * 0.25 + 0.5 * (3.0 - 2.0))
