@@ -654,13 +654,7 @@ class HpaBatch(Targets):
         partly = np.isnan(np.stack(counts)).any(axis=0)
         return np.where(partly & (largest < current), np.nan, largest)
 
-    def follow(
-        self,
-        wanted: Floats,
-        fleet: Fleet,
-        *,
-        on: Mask | None = None,
-    ) -> PoolOrders:
+    def follow(self, wanted: Floats, fleet: Fleet, *, on: Mask | None = None) -> PoolOrders:
         """Ask for counts, given what the metrics ask for.
 
         Parameters

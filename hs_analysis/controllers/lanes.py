@@ -152,8 +152,9 @@ class Scraped:
         every = (len(uneven) + 1) // looks
         come = uneven[every - 1 :: every]
         left = np.arange(looks - 1, 0, -1)[:, None] / looks
-        moved = left * (values[-reach - 1] - values[-1]) + come[:, -1] - come[:, -reach - 1]
-        early = np.maximum(np.add.reduce(values[-reach:]) + moved, 0.0) / reach
+        with np.errstate(invalid="ignore"):  # a value that can't be known is infinite
+            moved = left * (values[-reach - 1] - values[-1]) + come[:, -1] - come[:, -reach - 1]
+            early = np.maximum(np.add.reduce(values[-reach:]) + moved, 0.0) / reach
         return np.concatenate([np.where(np.isnan(early), last, early), last[None]])
 
     def means(self, key: Key, seconds: float, over_s: float) -> Floats:

@@ -193,7 +193,8 @@ class Slots:
         comes evenly.
         """
         self.scraped.add(scraped)
-        spread = np.sqrt(np.maximum(self.noise * scraped, 0.0)) * (scraped == true)
+        known = (scraped == true) & np.isfinite(scraped)
+        spread = np.sqrt(np.maximum(self.noise * np.where(known, scraped, 0.0), 0.0))
         self.uneven.add(spread[:, None] * uneven)
 
     def seen(self) -> Scraped:
