@@ -105,7 +105,7 @@ class _Entry:
         """
         if default is None:
             return True
-        if self.strain > default.strain + SAME_WINDOWS:
+        if self.strain > _at_most(default.strain, behind_floor=self.bound):
             return False
         pairs = ((self.faults, default.faults), (self.burst, default.burst))
         return all(
@@ -266,10 +266,15 @@ def _limit(
     known: it may come to what it does with a default HPA.
     """
     if default is not None and default.strain > allowed and any(e.bound for e in entries):
-        return default.strain, "a default HPA comes to"
+        return _at_most(default.strain, behind_floor=True), "a default HPA comes to"
     if any(e.strain <= allowed for e in entries) or recorded is None or recorded.strain_ratio is None:
         return allowed, "the SLO allows"
     return recorded.strain_ratio + SAME_SHARE_POINTS, "one point above what ran allows"
+
+
+def _at_most(share: float, *, behind_floor: bool) -> float:
+    """Return the share of windows that is no more than another one: behind a floor it is a bound, as in faults."""
+    return share * (1 + SAME_RISK) if behind_floor else share + SAME_WINDOWS
 
 
 def _worth_it(entries: list[_Entry]) -> list[_Entry]:
