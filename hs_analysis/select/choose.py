@@ -263,17 +263,18 @@ def _limit(
     """Return the largest share that still counts as feasible, and where it comes from.
 
     Behind a floor a share is what is loaded more than the history ever was, which breaks nothing that is
-    known: it may come to what it does with a default HPA.
+    known: it may come to what it does with a default HPA, as under faults.
     """
     if default is not None and default.strain > allowed and any(e.bound for e in entries):
-        return _at_most(default.strain, behind_floor=True), "a default HPA comes to"
+        rule = f"{100 * SAME_RISK:g} % above a default HPA's are"
+        return _at_most(default.strain, behind_floor=True), rule
     if any(e.strain <= allowed for e in entries) or recorded is None or recorded.strain_ratio is None:
         return allowed, "the SLO allows"
     return recorded.strain_ratio + SAME_SHARE_POINTS, "one point above what ran allows"
 
 
 def _at_most(share: float, *, behind_floor: bool) -> float:
-    """Return the share of windows that is no more than another one: behind a floor it is a bound, as in faults."""
+    """Return the largest share of windows that counts as no more than one; behind a floor it is a bound."""
     return share * (1 + SAME_RISK) if behind_floor else share + SAME_WINDOWS
 
 
