@@ -15,14 +15,14 @@ from typing import Any, Protocol
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS, SAME_SHARE_POINTS
 from hs_analysis.policy.model import Policy
-from hs_analysis.policy.ratio_costs import SAME_WINDOWS
+from hs_analysis.policy.ratio_costs import LESS_HOURS, LESS_WINDOWS, SAME_WINDOWS
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
 from hs_analysis.schema.number_text import percent, percent_beside
 from hs_analysis.schema.replays import PolicyReplay
 from hs_analysis.schema.results import CandidateScore, Derived
 from hs_analysis.schema.settings import Settings
-from hs_analysis.select.candidates import models_of
+from hs_analysis.select.candidates import Knobs, models_of
 from hs_analysis.select.constants import (
     FLAT_ACTIONS_MAX,
     SAME_RISK,
@@ -42,6 +42,11 @@ TOO_CLOSE = (
     f"the {100 * SAME_MODELLED_HOURS:.0f} % of hours that its replay may be off"
 )
 """Why a feasible candidate of fewer hours than the chosen one's was passed over."""
+
+WORTH_IT = f"{100 * LESS_HOURS:g} % of the hours or {100 * LESS_WINDOWS:g} points of windows"
+
+HARDLY = f"not chosen: it beats Kubernetes' own settings by less than {WORTH_IT}"
+"""Why a candidate of fewer hours gave way to settings that everybody knows."""
 
 
 class Scored(Protocol):
@@ -121,6 +126,29 @@ class _Entry:
         if default is not None and default.flat is not None and self.policy.controller != "heteroscale":
             limit = max(limit, default.flat)
         return self.flat is None or self.flat <= limit
+
+    def is_set_as(self, default: _Entry) -> bool:
+        """Say whether its settings are those of a default HPA, at the shortest range there is."""
+        usual = Knobs.kubernetes(default.policy.reading.window_s)
+        band = next(iter(self.policy.hysteresis.values()), None)
+        return (
+            band is not None
+            and self.policy.reading == usual.reading
+            and (band.scale_out_ratio, band.scale_in_ratio) == (usual.out_ratio, usual.in_ratio)
+        )
+
+    def beats(self, other: _Entry) -> bool:
+        """Say whether it needs fewer hours by more than nothing, or breaks the SLO less often.
+
+        Behind a floor windows are bounds, and hours alone count.
+        """
+        saves = self.hours <= other.hours * (1.0 - LESS_HOURS)
+        if self.bound:
+            return saves
+        fewer = other.strain - self.strain
+        return (saves and fewer >= -SAME_WINDOWS) or (
+            fewer >= LESS_WINDOWS and self.hours <= other.hours * (1.0 + SAME_HOURS)
+        )
 
     @property
     def risk(self) -> float:
@@ -246,12 +274,16 @@ def _choose(
     bearing = [e for e in held if e.bears(default)]
     feasible = [e for e in bearing if e.is_steady(default)] or bearing
     worth = _worth_it(feasible)
-    chosen = (
-        _best(worth, default) if worth else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
-    )
+    best = _best(worth, default) if worth else None
+    chosen = best or min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
+    if best is not None and default is not None:
+        usual = min((e for e in worth if e.is_set_as(default)), key=_order, default=best)
+        chosen = best if best.beats(usual) else usual
     notes = {e.name: BARRED for e in entries if e.strain <= limit and e not in eligible}
     notes |= {e.name: FRAIL for e in held if e not in bearing}
     notes |= {e.name: RESTLESS for e in bearing if e not in feasible}
+    if chosen is not best and chosen is not None:
+        notes |= {e.name: HARDLY for e in worth if e is best or e.hours < chosen.hours}
     close = {e.name: TOO_CLOSE for e in feasible if e not in worth and e.hours < _fewest(worth)}
     among = " whose pools follow their own counted tokens" if close else ""
     return _Choice(limit, rule, chosen, notes | close, among, frozenset(e.name for e in feasible), recorded)
@@ -443,6 +475,8 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
         f"of the feasible candidates{choice.among} within {100 * SAME_HOURS:g} % of the fewest hours the "
         f"safest, and of those as safe the calmest{waiting}"
     )
+    if chosen and HARDLY in choice.notes.values():
+        best = f"Kubernetes' own settings, which no feasible candidate beats by {WORTH_IT}"
     if chosen and entry.name not in choice.feasible:
         best = "no candidate is shown to be feasible, and it violates least undisturbed"
     start = f"chosen: {best}; " if chosen else ""

@@ -12,7 +12,7 @@ from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_po
 from hs_analysis.policy.candidates import candidate_primaries
 from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.model import Policy, Waiting
+from hs_analysis.policy.model import Hysteresis, Policy, SignalReading, Waiting
 from hs_analysis.policy.ratio_costs import SAME_WINDOWS
 from hs_analysis.policy.waiting import QUEUE, WITHIN_S
 from hs_analysis.replay.backtest import CandidateOutcome, score_policies
@@ -27,7 +27,7 @@ from hs_analysis.schema.replays import PolicyReplay
 from hs_analysis.schema.results import CandidateScore, Derived
 from hs_analysis.schema.settings import Settings
 from hs_analysis.select.candidates import Knobs, candidate_of, with_knobs
-from hs_analysis.select.choose import FRAIL, select_service
+from hs_analysis.select.choose import FRAIL, HARDLY, select_service
 from hs_analysis.select.constants import (
     FLAT_ACTIONS_MAX,
     SAME_RISK,
@@ -195,6 +195,39 @@ def test_what_is_safer_costs_hardly_more_than_a_default_hpa() -> None:
     borne = {"cheap": (0.05, 0.05), "safe": (0.02, 0.02), "hpa": (0.05, 0.05)}
     for hours, wins in ((80.0, "safe"), (within, "safe"), (60.0, "cheap"), (55.0, "cheap")):
         assert chosen(choose(rows, faults=borne, default_hours=hours)) == wins, hours
+
+
+@pytest.mark.parametrize(
+    ("hours", "share", "floor", "wins"),
+    [
+        (0.991, 0.004, False, "usual"),
+        (0.989, 0.004, False, "mine"),
+        (1.0005, 0.0034, False, "mine"),
+        (1.0005, 0.0037, False, "usual"),
+        (1.0005, 0.0001, True, "usual"),
+        (0.989, 0.004, True, "mine"),
+    ],
+)
+def test_what_hardly_beats_kubernetes_own_settings_gives_way_to_them(
+    hours: float, share: float, floor: bool, wins: str
+) -> None:
+    """1 % of the hours, or 0.05 points of windows; behind a floor those are bounds and say nothing."""
+    plain = plain_policy(primaries=OWN, pd_ratio=None, reading=SignalReading(60.0, 300.0))
+    mine = floored(plain) if floor else plain
+    band = dict.fromkeys(mine.hysteresis, Hysteresis(1.1, 0.9, "set"))
+    policies = {"mine": mine, "usual": replace(mine, hysteresis=band)}
+    row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
+    table = {
+        "mine": outcome(replace(row, instance_hours=60.0 * hours), share),
+        "usual": outcome(row, 0.004),
+        "hpa": outcome(row, 0.004),
+    }
+    scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
+    assert chosen({score.policy: score for score in scores}) == wins
+    (why,) = [score.reason for score in scores if score.chosen]
+    assert ("Kubernetes' own settings" in why) == (wins == "usual")
+    passed = next(score.reason for score in scores if score.policy == "mine")
+    assert passed.endswith(HARDLY) == (wins == "usual")
 
 
 def test_a_candidate_bears_faults_and_bursts_as_a_default_hpa_does() -> None:
