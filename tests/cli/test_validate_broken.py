@@ -211,7 +211,7 @@ CASES = [
         ("  unit: pod", "  unti: pod", "spec:", "spec.unit: is missing"),
         ("  unit: pod", "  unit: pod\n  primeries: []", "primeries", "schema; did you mean primaries?"),
         ("mode: metric", "mode: metrics", "mode: metrics", "'metrics' is not one of metric, periodic, hold"),
-        ("scale_out_ratio: 1.05", "scale_out_ratio: 0.8", "scale_in_ratio", "is above scale_out_ratio"),
+        ("scale_out_ratio: 1.1", "scale_out_ratio: 0.8", "scale_in_ratio", "is above scale_out_ratio"),
         ("sum(rate(", "sum(rate((", "sum(rate((", "is no PromQL: "),
         ("unit: tokens/s", "unit: ms", "unit: ms", "primaries[0].unit: 'ms' is not the unit of"),
         ("- signal: prefill_", "- signal: prefil_", "prefil_", "no such signal 'prefil_tps_effective'"),

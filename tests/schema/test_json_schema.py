@@ -113,7 +113,7 @@ def test_answers_of_the_samples_validate(name: str) -> None:
 
 
 def test_a_policy_has_its_keys_in_the_declared_order() -> None:
-    """The declaration is the order of the file too."""
+    """The declaration is the order of the file too; a fresher range for growth is optional."""
     (document,) = documents(GOLDEN / "simulated-days" / "policy.yaml")
     parts = (
         (declaration.PolicyDocument, document),
@@ -123,7 +123,8 @@ def test_a_policy_has_its_keys_in_the_declared_order() -> None:
         (declaration.Status, document["status"]),
     )
     for kind, part in parts:
-        assert list(part) == [one.key for one in declared(kind)], kind
+        left_out = {"surge"} - set(part) if kind is declaration.ReadingRule else set()
+        assert list(part) == [one.key for one in declared(kind) if one.key not in left_out], kind
 
 
 def test_every_setting_of_the_starter_validates() -> None:
