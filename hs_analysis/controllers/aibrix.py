@@ -37,6 +37,7 @@ from hs_analysis.controllers.lanes import (
     PoolOrders,
     Scraped,
     changes,
+    decisions,
     documented,
     key_of,
     mean_known,
@@ -131,7 +132,7 @@ def structure(parameters: Apa | Kpa) -> Hashable:
 
 def cycles(window_s: float) -> int:
     """Return how many decisions lie in a row."""
-    return max(1, round(window_s / CYCLE_S))
+    return decisions(window_s, CYCLE_S)
 
 
 class _Memory(PerLane):

@@ -8,8 +8,7 @@ count that is found counts as a recommendation, a count outside the bounds goes 
 the metrics, and a pool of zero is left alone unless zero is allowed.
 
 The rules are written for arrays, one lane a controller (`hs_analysis.controllers.lanes`). A row holds several
-syncs, each with a reading of its own; windows and rate policies are followed sync by sync. Of earlier rows a
-window keeps the extremes of all syncs or of none.
+syncs, each with a reading of its own; windows and rate policies are followed sync by sync.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from hs_analysis.controllers.lanes import (
     PerLane,
     PoolOrders,
     Scraped,
+    decisions,
     documented,
     key_of,
     round_up,
@@ -514,7 +514,7 @@ class SyncGrid(PerLane):
     @staticmethod
     def of(window_s: float, sync_s: float, up: DirectionLanes, down: DirectionLanes) -> SyncGrid:
         """Return the grid of two directions."""
-        syncs = max(1, round(window_s / sync_s))
+        syncs = decisions(window_s, sync_s)
         directions = (up, down)
         reaches = [d.window_s for d in directions] + [p.period_s for d in directions for p in d.policies]
         longest = max(float(one.max(initial=0.0)) for one in reaches)
@@ -634,7 +634,7 @@ class HpaBatch(Targets):
 
     def syncs(self, window_s: float) -> int:
         """Return how often they decide in a row of a width."""
-        return max(1, round(window_s / self.sync_s))
+        return decisions(window_s, self.sync_s)
 
     def recommend(self, values: Sequence[Floats], fleet: Fleet) -> Floats:
         """Return the largest count of the metrics that can be read, NaN where it can't be told.

@@ -45,6 +45,7 @@ from hs_analysis.controllers.lanes import (
     PerLane,
     PoolOrders,
     changes,
+    decisions,
     documented,
     round_up,
     some,
@@ -380,11 +381,6 @@ class KthenaBatch(Targets):
 def are_even(shares: Sequence[Floats], place: int) -> bool:
     """Say whether what is asked for does not change between a decision and the end of its row."""
     return not any(some(share[place:-1] != share[-1]) for share in shares if len(share) > place + 1)
-
-
-def decisions(window_s: float, sync_s: float) -> int:
-    """Return how many decisions lie in a row."""
-    return max(1, round(window_s / sync_s))
 
 
 @dataclass(frozen=True)

@@ -396,6 +396,11 @@ class ByLane(PerLane):
         return found
 
 
+def decisions(window_s: float, sync_s: float) -> int:
+    """Return how many decisions lie in a row."""
+    return max(1, round(window_s / sync_s))
+
+
 def documented(unit: str, source: str) -> dict[str, str]:
     """Return the metadata of a parameter's field: its unit and where its default is documented."""
     return {"unit": unit, "source": source}

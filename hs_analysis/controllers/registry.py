@@ -23,6 +23,7 @@ from hs_analysis.controllers.lanes import (
     PoolOrders,
     Scraped,
     changes,
+    decisions,
     key_of,
     some,
 )
@@ -449,7 +450,7 @@ class AutoscalerBatch(PerLane):
         halted = np.zeros(fleet.lanes, bool)
         for (stack, batch), share in zip(joint, shares, strict=True):
             halted |= batch.lacks(share, stack.joined(counts)).reshape(len(stack.roles), -1).any(axis=0)
-        left = kthena.decisions(fleet.window_s, joint[0][1].sync_s)
+        left = decisions(fleet.window_s, joint[0][1].sync_s)
         spacing_s = fleet.window_s / left
         for place in range(left):
             found: dict[str, PoolOrders] = {}

@@ -44,6 +44,7 @@ TOO_CLOSE = (
 """Why a feasible candidate of fewer hours than the chosen one's was passed over."""
 
 WORTH_IT = f"{100 * LESS_HOURS:g} % of the hours or {100 * LESS_WINDOWS:g} points of windows"
+"""What makes other settings than Kubernetes' own worth it, in words."""
 
 HARDLY = f"not chosen: it beats Kubernetes' own settings by less than {WORTH_IT}"
 """Why a candidate of fewer hours gave way to settings that everybody knows."""
